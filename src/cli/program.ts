@@ -1,0 +1,38 @@
+import { Command } from "commander"
+import { completionCommand } from "./commands/completion.ts"
+import type { Io } from "./io.ts"
+
+const exitCodes = `
+Exit codes:
+  0  done                             4  rollback or fork
+  1  a fault of coffer's own          5  refused by policy or attestation
+  2  usage or configuration           6  something needed is not there
+  3  integrity: tampered, corrupt,    7  input/output, disk full
+     or the wrong key
+  coffer run passes the service's own exit status through, and uses 125 for coffer's failures.`
+
+/** The whole command line. A new command is one file in `commands/` and one line here. */
+export function createProgram(io: Io): Command {
+  const program = new Command("coffer")
+    .description("Protects the code and data files of containerised services.")
+    .version("coffer 0.1.0")
+    .addHelpText("after", exitCodes)
+  program.addCommand(completionCommand(program, io))
+  for (const command of [program, ...descendants(program)]) configure(command, io)
+  return program
+}
+
+export function descendants(command: Command): Command[] {
+  return command.commands.flatMap((child) => [child, ...descendants(child)])
+}
+
+function configure(command: Command, io: Io): void {
+  command
+    .exitOverride()
+    .showHelpAfterError("(add --help for the options)")
+    .configureHelp({ showGlobalOptions: false })
+    .configureOutput({
+      writeOut: (text) => io.print(text.trimEnd()),
+      writeErr: (text) => io.warn(text.trimEnd().replace(/^error: /, "coffer: ")),
+    })
+}

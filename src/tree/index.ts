@@ -1,0 +1,23 @@
+/**
+ * The model of a file tree, as `tar`, `oci`, `binfs` and `volume` exchange it.
+ *
+ * A tree is immutable once it is handed on. Names are bytes (`ByteString`). A hard link is one node object that stands
+ * in several places. Content is read by position, synchronously, so that a tree of any size needs memory only for its names.
+ * Promises: no clock, no random, no order of the source: `walk` visits children in the order of their bytes.
+ */
+
+export { contentOfBytes, emptyContent, isWholeData } from "./content.ts"
+export {
+  type Content,
+  type DataRange,
+  type DeviceNode,
+  type DirectoryNode,
+  type FileNode,
+  type Metadata,
+  type SpecialNode,
+  type SymlinkNode,
+  type Timestamp,
+  type TreeNode,
+  type Xattr,
+} from "./model.ts"
+export { sortedChildren, type Visit, walk } from "./walk.ts"

@@ -1,0 +1,74 @@
+import type { ByteString } from "../bytes/index.ts"
+
+export interface Timestamp {
+  /** Seconds since 1970, may be negative; a safe integer. */
+  readonly seconds: number
+  /** 0 to 999,999,999. */
+  readonly nanoseconds: number
+}
+
+export interface Xattr {
+  /** The whole name with its namespace, for example `security.capability`. */
+  readonly name: ByteString
+  readonly value: Uint8Array
+}
+
+export interface Metadata {
+  /** Permission bits with setuid, setgid and sticky: 0 to 0o7777. */
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  readonly mtime: Timestamp
+  /** Sorted by name, no name twice. POSIX ACLs are here too, as `system.posix_acl_access` and `system.posix_acl_default`. */
+  readonly xattrs: readonly Xattr[]
+}
+
+/** A range of a file that holds data; between ranges are holes, which read as zeros. */
+export interface DataRange {
+  readonly offset: number
+  readonly size: number
+}
+
+export interface Content {
+  /** Bytes. */
+  readonly size: number
+  /** Sorted, not empty, not touching, within `size`. A file without holes has one range, an empty file none. */
+  readonly ranges: readonly DataRange[]
+  /**
+   * Fills the whole of `target` from `position`, holes as zeros. Reading past `size` is a `TypeError`. Throws
+   * `CofferError` when the source has changed, is damaged or cannot be read.
+   */
+  read(target: Uint8Array, position: number): void
+}
+
+export interface DirectoryNode {
+  readonly kind: "directory"
+  readonly meta: Metadata
+  readonly children: ReadonlyMap<ByteString, TreeNode>
+}
+
+export interface FileNode {
+  readonly kind: "file"
+  readonly meta: Metadata
+  readonly content: Content
+}
+
+export interface SymlinkNode {
+  readonly kind: "symlink"
+  readonly meta: Metadata
+  readonly target: ByteString
+}
+
+export interface DeviceNode {
+  readonly kind: "block" | "character"
+  readonly meta: Metadata
+  readonly major: number
+  readonly minor: number
+}
+
+export interface SpecialNode {
+  readonly kind: "fifo" | "socket"
+  readonly meta: Metadata
+}
+
+export type TreeNode = DirectoryNode | FileNode | SymlinkNode | DeviceNode | SpecialNode

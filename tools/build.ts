@@ -1,0 +1,21 @@
+/** Bundles the command line and every worker into `dist/`: a start then reads a few files instead of hundreds. */
+import { globSync, rmSync } from "node:fs"
+import { build } from "esbuild"
+
+rmSync("dist", { recursive: true, force: true })
+await build({
+  entryPoints: ["src/cli/main.ts", ...globSync("src/**/*.worker.ts")],
+  outdir: "dist",
+  entryNames: "[name]",
+  bundle: true,
+  splitting: true,
+  format: "esm",
+  platform: "node",
+  target: "node26",
+  minify: false,
+  sourcemap: "linked",
+  logLevel: "warning",
+  banner: {
+    js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);',
+  },
+})
