@@ -1,0 +1,7 @@
+/**
+ * The system below Node: POSIX calls, mounts and fast ciphers through `node:ffi`, and where workers are.
+ *
+ * The only user of `node:ffi`, which is experimental. Promises: every call checks its result and throws the system's
+ * error with its errno name, as `node:fs` does; no pointer leaves this folder.
+ */
+export { workerUrl } from "./worker.ts"
