@@ -1,0 +1,59 @@
+/**
+ * What the filesystem half of a volume asks of its store: an append-only, authenticated log of frames in segments.
+ * Hot path: places are plain numbers, payloads stand in caller's buffers.
+ */
+
+/** What a frame holds. It is in the AAD, so a frame of one kind never passes for another. */
+export type FrameKind = "data" | "index" | "commit"
+
+/** Where a frame is. `segment` is a number of the authenticated segment table, never used again; `size` counts payload bytes. */
+export interface Place {
+  segment: number
+  offset: number
+  size: number
+}
+
+export interface SegmentInfo {
+  readonly segment: number
+  /** Bytes of the file that hold frames and header. */
+  readonly size: number
+  /** True when no more frames are appended to it. */
+  readonly sealed: boolean
+}
+
+/** What a store recovers when it is opened: the state of the last checkpoint, then the records of each commit after it, in order. */
+export interface Recovery {
+  readonly checkpoint: Uint8Array | undefined
+  readonly records: Iterable<Uint8Array>
+}
+
+export interface FrameStore {
+  /**
+   * Queues one frame (at most 1 MiB); the payload is copied, `out` is its final place and can be read at once. It
+   * becomes durable with the next commit that is synced. Full disk and I/O errors surface at `flush` or `commit`.
+   */
+  append(kind: "data" | "index", payload: Buffer, at: number, size: number, out: Place): void
+  /** Fills `target` with the whole payload of a frame. A frame that does not verify is an `integrity` CofferError with facts. */
+  read(kind: "data" | "index", place: Place, target: Buffer, at: number): void
+  /** Writes what is queued to the file without a commit and without fdatasync, to bound memory. */
+  flush(): void
+  /**
+   * Ends the current set of changes: one commit frame with the filesystem's records. `sync`: written and fdatasync'ed
+   * (and, with an anchor in strict mode, anchored) when this returns. Atomic: after a crash all of it is there, or nothing.
+   */
+  commit(records: Uint8Array, sync: boolean): void
+  /** Like a synced commit, but also says that replay starts here: `state` (at most 64 KiB) stands for all before. Index frames appended before are part of it. */
+  checkpoint(state: Uint8Array): void
+  /** Bytes of log since the last checkpoint: what a mount would have to replay. */
+  readonly logSize: number
+  segments(): SegmentInfo[]
+  /** The filesystem needs no frame of this segment any more, from the next commit on. The store deletes the file when invariant 7 allows. */
+  release(segment: number): void
+  /** Visits every frame of a segment with kind and place, without decrypting: for compaction and verification. */
+  frames(segment: number, visit: (kind: FrameKind, place: Readonly<Place>) => void): void
+  /** Bytes free on the backing disk that the filesystem may use, reserve subtracted; and its total size. */
+  space(): { readonly free: number; readonly total: number }
+  /** Housekeeping: deferred deletion, periodic anchoring. Returns milliseconds until it wants to be called again. */
+  tick(nowMs: number): number
+  close(): void
+}
