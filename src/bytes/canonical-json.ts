@@ -28,7 +28,7 @@ function serialise(value: JsonValue): string {
   if (Array.isArray(value)) return `[${value.map((item: JsonValue) => serialise(item)).join(",")}]`
   const entries = Object.entries(value as { readonly [key: string]: JsonValue | undefined })
     .filter((entry): entry is [string, JsonValue] => entry[1] !== undefined)
-    .sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+    .toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
   return `{${entries.map(([key, item]) => `${quote(key)}:${serialise(item)}`).join(",")}}`
 }
 

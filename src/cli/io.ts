@@ -34,9 +34,13 @@ function writeAll(fd: number, bytes: Uint8Array): void {
   }
 }
 
+function text(fd: number, value: string): void {
+  writeAll(fd, Buffer.from(value, "utf8"))
+}
+
 export function processIo(): Io {
-  const text = (fd: number, value: string) => writeAll(fd, Buffer.from(value, "utf8"))
   return {
+    // oxlint-disable-next-line node/no-process-env -- the one place that reads the environment
     env: process.env,
     terminal: process.stderr.isTTY,
     columns: process.stderr.isTTY ? process.stderr.columns : 80,

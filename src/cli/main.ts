@@ -16,28 +16,18 @@ export async function main(argv: readonly string[], io: Io): Promise<number> {
   }
 }
 
+const ours = new CofferError("fault", "a fault of coffer's own", {
+  hint: "please report it; COFFER_DEBUG=1 shows where it happened",
+})
+
 function report(error: unknown, io: Io, json: boolean): void {
-  const known = error instanceof CofferError ? error : undefined
-  const message = known?.message ?? `a fault of coffer's own: ${String(error)}`
-  const hint =
-    known?.hint ??
-    (known === undefined ? "please report it; COFFER_DEBUG=1 shows where it happened" : undefined)
+  const known = error instanceof CofferError ? error : ours
+  const message = known === ours ? `${ours.message}: ${String(error)}` : known.message
   io.warn(`coffer: ${message}`)
-  if (hint !== undefined) io.warn(`  hint: ${hint}`)
+  if (known.hint !== undefined) io.warn(`  hint: ${known.hint}`)
   if (io.env["COFFER_DEBUG"] === "1" && error instanceof Error) io.warn(error.stack ?? "")
-  if (json) {
-    io.print(
-      JSON.stringify({
-        error: {
-          code: known?.code ?? "fault",
-          reason: known?.reason,
-          message,
-          hint,
-          ...known?.facts,
-        },
-      }),
-    )
-  }
+  const { code, reason, hint, facts } = known
+  if (json) io.print(JSON.stringify({ error: { code, reason, message, hint, ...facts } }))
 }
 
 if (import.meta.main) process.exitCode = await main(process.argv.slice(2), processIo())

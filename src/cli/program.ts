@@ -1,5 +1,6 @@
 import { Command } from "commander"
 import { completionCommand } from "./commands/completion.ts"
+import { descendants } from "./descendants.ts"
 import type { Io } from "./io.ts"
 
 const exitCodes = `
@@ -20,10 +21,6 @@ export function createProgram(io: Io): Command {
   program.addCommand(completionCommand(program, io))
   for (const command of [program, ...descendants(program)]) configure(command, io)
   return program
-}
-
-export function descendants(command: Command): Command[] {
-  return command.commands.flatMap((child) => [child, ...descendants(child)])
 }
 
 function configure(command: Command, io: Io): void {

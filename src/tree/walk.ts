@@ -2,7 +2,7 @@ import type { ByteString } from "../bytes/index.ts"
 import type { DirectoryNode, TreeNode } from "./model.ts"
 
 export function sortedChildren(directory: DirectoryNode): [ByteString, TreeNode][] {
-  return [...directory.children].sort(([a], [b]) => (a < b ? -1 : 1))
+  return [...directory.children].toSorted(([a], [b]) => (a < b ? -1 : 1))
 }
 
 export interface Visit {
@@ -14,7 +14,7 @@ export interface Visit {
 /** Every place of the tree, parents before children, names in the order of their bytes. A hard link is visited in each of its places. */
 export function* walk(root: DirectoryNode): Generator<Visit> {
   yield { path: "/" as ByteString, node: root }
-  const stack = [{ prefix: "/", entries: sortedChildren(root).reverse() }]
+  const stack = [{ prefix: "/", entries: sortedChildren(root).toReversed() }]
   for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
     const next = top.entries.pop()
     if (next === undefined) {
@@ -25,6 +25,6 @@ export function* walk(root: DirectoryNode): Generator<Visit> {
     const path = `${top.prefix}${name}` as ByteString
     yield { path, node }
     if (node.kind === "directory")
-      stack.push({ prefix: `${path}/`, entries: sortedChildren(node).reverse() })
+      stack.push({ prefix: `${path}/`, entries: sortedChildren(node).toReversed() })
   }
 }

@@ -1,6 +1,6 @@
 import { Argument, Command } from "commander"
+import { descendants } from "../descendants.ts"
 import type { Io } from "../io.ts"
-import { descendants } from "../program.ts"
 
 /** `coffer completion bash|zsh|fish`: a script for the shell, made from the commands themselves. */
 export function completionCommand(program: Command, io: Io): Command {
