@@ -4,6 +4,7 @@
  * Promises: no label is used twice; secrets are compared in constant time; the fast path (`sys`, OpenSSL by FFI) and the
  * `node:crypto` path give the same bytes and pass the same tests.
  */
+export { type Aead, type AeadBackend, aeadNonceSize, aeadTagSize, createAead } from "./aead.ts"
 export {
   equalSecret,
   hkdfSha256,

@@ -4,4 +4,5 @@
  * The only user of `node:ffi`, which is experimental. Promises: every call checks its result and throws the system's
  * error with its errno name, as `node:fs` does; no pointer leaves this folder.
  */
+export { FfiAead, ffiAeadWorks } from "./aead.ts"
 export { workerUrl } from "./worker.ts"
