@@ -5,4 +5,15 @@
  * error with its errno name, as `node:fs` does; no pointer leaves this folder.
  */
 export { FfiAead, ffiAeadWorks } from "./aead.ts"
+export {
+  deviceNumber,
+  deviceParts,
+  link,
+  mknod,
+  seekData,
+  seekHole,
+  setTimes,
+  type UnixTime,
+} from "./posix.ts"
 export { workerUrl } from "./worker.ts"
+export { getXattr, listXattrs, setXattr } from "./xattr.ts"
