@@ -1,0 +1,17 @@
+/**
+ * Policies: the CAS's documents. What each says, whether it is well-formed, what its hash is, and whether it lets a
+ * service have something.
+ *
+ * Spec: spec/policy.md. Promises: pure, no I/O, no clock; a document has one normal form and one hash; an error names
+ * file, line, column and field; a decision names the field, what was wanted and what was found.
+ */
+export {
+  type PlatformPolicy,
+  type PlatformType,
+  type SgxPlatform,
+  type SimPlatform,
+  type SnpPlatform,
+  type TcbStatus,
+  type TdxPlatform,
+  type TpmPlatform,
+} from "./platform.ts"
