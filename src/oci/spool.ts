@@ -1,0 +1,198 @@
+import { createHash, randomUUID } from "node:crypto"
+import { closeSync, openSync, readSync, unlinkSync, writeSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { Transform } from "node:stream"
+import { pipeline } from "node:stream/promises"
+import { createGunzip, createZstdDecompress } from "node:zlib"
+import { CofferError, fromSystem, isErrno } from "../errors.ts"
+import { type BlobStore, type ByteRange, locate, streamRange, wrongDigest } from "./blobs.ts"
+import { type Descriptor, mediaTypes } from "./documents.ts"
+
+/** A file without a name, gone when it is closed. */
+export interface Spool {
+  readonly fd: number
+  readonly size: number
+  read(target: Uint8Array, position: number): void
+  close(): void
+}
+
+/** Called with the bytes spooled since the last call. */
+export type OnSpooled = (size: number) => void
+
+export type Compression = "plain" | "gzip" | "zstd"
+
+export function compressionOf(layer: Descriptor): Compression {
+  const among = (types: readonly string[]) => types.includes(layer.mediaType)
+  if (among(mediaTypes.layerPlain)) return "plain"
+  if (among(mediaTypes.layerGzip)) return "gzip"
+  if (among(mediaTypes.layerZstd)) return "zstd"
+  throw new CofferError(
+    "config",
+    `layer ${layer.digest}: wanted a tar, plain, gzip or zstd, found media type ${layer.mediaType}`,
+    {
+      hint: "encrypted or foreign layers must be converted first, for example with skopeo copy",
+    },
+  )
+}
+
+/** By the first bytes, for archives that do not say. */
+export function compressionOfBytes(head: Uint8Array): Compression {
+  if (head[0] === 0x1f && head[1] === 0x8b) return "gzip"
+  if (head[0] === 0x28 && head[1] === 0xb5 && head[2] === 0x2f && head[3] === 0xfd) return "zstd"
+  return "plain"
+}
+
+/**
+ * Decompresses a layer into a spool while it checks the size and digest of the blob and, after decompression, the diff id.
+ * The adversary's disk may answer a second read differently: from here on only the spool is read.
+ */
+export async function spoolLayer(
+  store: BlobStore,
+  layer: Descriptor,
+  diffId: string,
+  onSpooled: OnSpooled,
+): Promise<Spool> {
+  const what = `layer ${layer.digest}`
+  const range = locate(store, layer, what)
+  const found = await spoolRange(range, compressionOf(layer), what, onSpooled)
+  try {
+    if (found.digest !== layer.digest) throw wrongDigest(what, layer.digest, found.digest)
+    if (found.plainDigest !== diffId)
+      throw wrongDigest(`${what}, decompressed`, diffId, found.plainDigest)
+    return found.spool
+  } catch (error) {
+    found.spool.close()
+    throw error
+  }
+}
+
+export interface Spooled {
+  readonly spool: Spool
+  /** Of the bytes as stored. */
+  readonly digest: string
+  /** Of the bytes after decompression: the diff id. */
+  readonly plainDigest: string
+}
+
+export async function spoolRange(
+  range: ByteRange,
+  compression: Compression,
+  what: string,
+  onSpooled: OnSpooled,
+): Promise<Spooled> {
+  const stored = createHash("sha256")
+  const plain = createHash("sha256")
+  const spool = new SpoolWriter(decompressedLimit(range.size), what)
+  try {
+    if (range.size > 0) {
+      await pipeline(
+        streamRange(range),
+        tap((chunk) => stored.update(chunk)),
+        ...decompressor(compression),
+        async (source: AsyncIterable<Uint8Array>) => {
+          for await (const chunk of source) {
+            plain.update(chunk)
+            spool.write(chunk)
+            onSpooled(chunk.length)
+          }
+        },
+      )
+    }
+  } catch (error) {
+    spool.close()
+    throw spoolError(error, what)
+  }
+  return { spool, digest: hexDigest(stored), plainDigest: hexDigest(plain) }
+}
+
+function hexDigest(hash: ReturnType<typeof createHash>): string {
+  return `sha256:${hash.digest("hex")}`
+}
+
+function spoolError(error: unknown, what: string): Error {
+  if (error instanceof CofferError) return error
+  if (error instanceof Error && "code" in error && /^(Z_|ZSTD_|ERR_)/.test(String(error.code))) {
+    return new CofferError(
+      "integrity",
+      `${what}: wanted whole compressed data, found it damaged or cut`,
+      { cause: error },
+    )
+  }
+  return fromSystem(error, `${what}: spooling`)
+}
+
+function tap(see: (chunk: Uint8Array) => void): Transform {
+  return new Transform({
+    transform(chunk: Uint8Array, _encoding, done) {
+      see(chunk)
+      done(null, chunk)
+    },
+  })
+}
+
+function decompressor(compression: Compression): Transform[] {
+  switch (compression) {
+    case "plain":
+      return []
+    case "gzip":
+      return [createGunzip({ chunkSize: 1 << 18 })]
+    case "zstd":
+      return [createZstdDecompress({ chunkSize: 1 << 18 })]
+  }
+}
+
+/** Real layers stay far below a ratio of 200; what claims more is a bomb. */
+function decompressedLimit(storedSize: number): number {
+  return Math.max(1 << 30, 200 * storedSize)
+}
+
+class SpoolWriter implements Spool {
+  readonly fd: number
+  size = 0
+  readonly #limit: number
+  readonly #what: string
+
+  constructor(limit: number, what: string) {
+    const path = join(tmpdir(), `coffer-spool-${randomUUID()}`)
+    this.fd = openSync(path, "wx+", 0o600)
+    unlinkSync(path)
+    this.#limit = limit
+    this.#what = what
+  }
+
+  write(chunk: Uint8Array): void {
+    if (this.size + chunk.length > this.#limit) {
+      throw new CofferError(
+        "config",
+        `${this.#what}: wanted at most ${this.#limit} bytes after decompression, found more`,
+        {
+          hint: "this looks like a decompression bomb; a real layer of that size must come less compressed",
+        },
+      )
+    }
+    try {
+      for (let at = 0; at < chunk.length; ) {
+        at += writeSync(this.fd, chunk, at, chunk.length - at, this.size + at)
+      }
+    } catch (error) {
+      const hint = isErrno(error, "ENOSPC") ? `make room in ${tmpdir()} or set TMPDIR` : undefined
+      throw fromSystem(error, `${this.#what}: temporary file`, hint)
+    }
+    this.size += chunk.length
+  }
+
+  read(target: Uint8Array, position: number): void {
+    if (position < 0 || position + target.length > this.size)
+      throw new TypeError("read past the end of the spool")
+    for (let at = 0; at < target.length; ) {
+      const count = readSync(this.fd, target, at, target.length - at, position + at)
+      if (count === 0) throw new CofferError("io", `${this.#what}: the temporary file was cut`)
+      at += count
+    }
+  }
+
+  close(): void {
+    closeSync(this.fd)
+  }
+}
