@@ -7,7 +7,18 @@ import type { ByteString } from "../bytes/index.ts"
  * errno values (`-2` is ENOENT), not exceptions. An exception is a fault of ours: the loop answers EIO and reports it.
  * Inode numbers are integers from 1 (the root) to 2^53 - 1, never used again for another file within one mount.
  * The loop keeps the kernel's lookup counts: `forget` comes once, when the kernel has dropped its last reference.
- * Permissions are the kernel's business (`default_permissions`); ids are those of the mount's user namespace.
+ * Permissions are the kernel's business (`default_permissions`); ids are those of the mount's user namespace. Names are
+ * 1 to 255 bytes without NUL and '/', never `.` or `..`; the loop has checked that. Parents are directories, types fit
+ * the verb (the kernel has checked that), but an inode may be one that has no links any more.
+ *
+ * What the kernel leaves to us, with the features that we negotiate (spec/fuse.md):
+ * - the new file's owner is the caller; in a setgid directory the group is the directory's, and a new directory is
+ *   setgid too;
+ * - with `posixAcl` the mode comes with the umask not applied (`Caller.umask`): `aclForNewFile` of `acl.ts` says what
+ *   mode and ACLs a new file has, `aclAfterChmod` what chmod does to an access ACL, `modeOfAcl` what setting one does to
+ *   the mode;
+ * - a change of uid or gid of a file that is no directory clears setuid, and setgid where the group may execute;
+ * - every write, truncation and change of owner removes `security.capability`.
  */
 export interface FileSystem {
   /** 0 and `out` filled, or -ENOENT. */
@@ -34,6 +45,8 @@ export interface FileSystem {
     caller: Caller,
     out: Attributes,
   ): number
+  /** A regular file without a name (O_TMPFILE): 0 links, and gone with `forget` unless `link` has given it a name. */
+  tmpfile(parent: number, mode: number, caller: Caller, out: Attributes): number
   link(inode: number, parent: number, name: ByteString, out: Attributes): number
   unlink(parent: number, name: ByteString): number
   rmdir(parent: number, name: ByteString): number
@@ -75,10 +88,15 @@ export interface FileSystem {
   statfs(out: FileSystemStatus): number
   /**
    * Makes everything about the inode durable (or all, `inode` 1). Answers 0 or an error, or a `pending` reply that the
-   * filesystem completes later, from any thread's result, by `Completion.done`.
+   * filesystem completes later, from `tick`, by `Completion.done`. A signal to the caller or 30 s end the waiting
+   * (EINTR, EIO): then `Completion.waiting` is false, and `done` does nothing.
    */
   fsync(inode: number, dataOnly: boolean, completion: Completion): number | "pending"
-  /** Called when nothing waits, and at least every `maxWait` milliseconds that the last call returned: auto-commit, compaction in slices. */
+  /**
+   * Auto-commit, compaction in slices of at most 2 ms, completion of pending fsyncs. Returns in how many milliseconds it
+   * wants to be called again; 0: as soon as no request waits, and after 10 ms in any case. Also called soon after another
+   * thread has woken the loop. `nowMs` is monotonic, of `performance.now()`.
+   */
   tick(nowMs: number): number
   /** The mount has ended: commit and close. Idempotent. */
   destroy(): void
@@ -141,7 +159,7 @@ export interface Caller {
   uid: number
   gid: number
   pid: number
-  /** Of MKNOD, MKDIR and CREATE; the kernel has applied it already unless the directory has a default ACL. */
+  /** Of MKNOD, MKDIR, CREATE and TMPFILE. To be applied to the mode with `posixAcl` (see above), else already applied. */
   umask: number
 }
 
@@ -155,6 +173,7 @@ export type EmitEntry = (
 ) => boolean
 
 export interface Completion {
+  readonly waiting: boolean
   /** Completes a pending fsync: 0 or a negative errno. Once. */
   done(error: number): void
 }

@@ -1,0 +1,26 @@
+/**
+ * FUSE: the kernel's protocol and the synchronous loop that serves a `FileSystem`.
+ *
+ * Spec: spec/fuse.md. Promises: knows no filesystem; each request gets exactly one reply (or none where the protocol
+ * wants none); a malformed request or an exception in the filesystem is an error for its caller and ends nothing; the
+ * filesystem sees each `forget` once.
+ */
+export {
+  aclAccessName,
+  aclAfterChmod,
+  aclDefaultName,
+  aclForNewFile,
+  modeOfAcl,
+  type NewFileAcl,
+} from "./acl.ts"
+export type {
+  AttributeChange,
+  Attributes,
+  Caller,
+  Completion,
+  EmitEntry,
+  FileSystem,
+  FileSystemOptions,
+  FileSystemStatus,
+  Time,
+} from "./filesystem.ts"
