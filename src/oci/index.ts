@@ -6,6 +6,8 @@
  * decompression is bounded; layers are applied in memory, and nothing of them touches the host's filesystem; what is
  * written is a function of the image alone, beside its place first, synced and renamed.
  */
+
+export { type BlobStore, readBlob } from "./blobs.ts"
 export {
   type Descriptor,
   type ImageConfig,
@@ -16,4 +18,7 @@ export {
   parseImageIndex,
   parseImageManifest,
 } from "./documents.ts"
+export { type Layer, openLayout, type Platform, type SourceImage } from "./layout.ts"
+export { type BlobSink, LayoutWriter } from "./layout-writer.ts"
 export { type ImageReference, parseImageReference } from "./reference.ts"
+export { type Spool, spoolLayer } from "./spool.ts"

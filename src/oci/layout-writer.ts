@@ -80,7 +80,7 @@ export class LayoutWriter {
       manifests: [...others, entry],
     }
     syncDirectory(join(this.#directory, "blobs", "sha256"))
-    replaceFile(join(this.#directory, "index.json"), canonicalJson(index as JsonValue))
+    replaceFile(join(this.#directory, "index.json"), canonicalJson(index))
     syncDirectory(this.#directory)
   }
 
