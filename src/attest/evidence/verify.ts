@@ -1,0 +1,115 @@
+import { equalBytes, fromHex, toHex } from "../../bytes/index.ts"
+import { Checks, parsed, refuse } from "../checks.ts"
+import type { EnclaveClaims, EvidenceClaims, PlatformClaims } from "../claims.ts"
+import { platformBinding, releaseReportData } from "./bindings.ts"
+import { verifyEd25519 } from "./ed25519.ts"
+import { decodeReport, reportMessage } from "./report.ts"
+import { type Evidence, type NodeEvidence, parseEvidence } from "./schema.ts"
+import { verifySim } from "./sim.ts"
+
+/** What a verification of evidence needs from outside: no clock, no network, no root of its own. */
+export interface EvidenceContext {
+  /** Unix seconds. */
+  readonly now: number
+  /** The challenge of this exchange, 32 bytes; the caller sees to it that it is used once. */
+  readonly nonce: Uint8Array
+  /** The CAS's Ed25519 public key, 32 bytes. */
+  readonly casKey: Uint8Array
+  /** The policy that the service asks for. */
+  readonly policyName: string
+  /**
+   * Whether `nonce` is one that this CAS gave out for platform evidence and still accepts: a node may show one quote for
+   * several enclaves, for as long as the CAS says.
+   */
+  readonly acceptsPlatformNonce: (nonce: Uint8Array) => boolean
+}
+
+/** Platform evidence after verification. The CAS may keep it, by `platformDigest`, until the nonce's time is over. */
+export interface VerifiedPlatform {
+  readonly claims: PlatformClaims
+  readonly nodeKey: Uint8Array
+}
+
+function bytes(hex: string): Uint8Array {
+  const value = fromHex(hex)
+  if (value === undefined) throw new TypeError("the schema lets only hex pass")
+  return value
+}
+
+/** Genuine platform evidence for its own nonce and node key. Pure. */
+export function verifyPlatform(evidence: NodeEvidence, context: EvidenceContext): VerifiedPlatform {
+  const nonce = bytes(evidence.nonce)
+  if (!context.acceptsPlatformNonce(nonce))
+    throw refuse(
+      "platform-nonce",
+      "platform evidence: wanted a nonce that this CAS gave out, found another or an old one",
+    )
+  const nodeKey = bytes(evidence.nodeKey)
+  const binding = platformBinding(nonce, nodeKey)
+  return { claims: verifyBound(evidence, binding, context), nodeKey }
+}
+
+function verifyBound(
+  evidence: NodeEvidence,
+  binding: Uint8Array,
+  _context: EvidenceContext,
+): PlatformClaims {
+  switch (evidence.type) {
+    case "insecure-sim":
+      return verifySim(bytes(evidence.key), bytes(evidence.signature), binding)
+    case "tdx":
+    case "sev-snp":
+    case "tpm2":
+      throw refuse("platform-unsupported", `evidence of type ${evidence.type} is not there yet`)
+  }
+}
+
+/** The enclave report, signed by a node key that platform evidence vouched for. */
+function verifyReport(
+  report: { readonly body: string; readonly signature: string },
+  ephemeralKey: Uint8Array,
+  nodeKey: Uint8Array,
+  context: EvidenceContext,
+): EnclaveClaims {
+  const checks = new Checks()
+  const body = bytes(report.body)
+  // Only the label of a releasing report is accepted: a service can ask the agent for a report of the other kind, with
+  // any report data it likes.
+  checks.require(
+    verifyEd25519(nodeKey, reportMessage("release", body), bytes(report.signature)),
+    "report-signature",
+    "enclave report: wanted a releasing report signed by the node key, found a signature that does not verify",
+  )
+  const { enclave, reportData } = parsed("report-malformed", () => decodeReport(body))
+  const wanted = releaseReportData({ ...context, ephemeralKey })
+  checks.require(
+    equalBytes(wanted, reportData),
+    "report-data",
+    `enclave report: wanted report data that binds this nonce, key, CAS and policy (${toHex(wanted).slice(0, 16)}…), found ${toHex(reportData).slice(0, 16)}…`,
+  )
+  return enclave
+}
+
+/**
+ * Genuine? Foreign JSON in, claims out; throws `refused` with `reason` for the check that failed. It says nothing about
+ * whether anybody wants to accept such a platform or enclave: that is `validateEvidence`.
+ * A `platform` that was verified before for the same evidence (by `platformDigest`) may be given.
+ */
+export function verifyEvidence(
+  value: unknown,
+  context: EvidenceContext,
+  platform?: VerifiedPlatform,
+): EvidenceClaims {
+  const evidence: Evidence = parseEvidence(value)
+  const ephemeralKey = bytes(evidence.ephemeralKey)
+  if (evidence.platform.type === "sgx")
+    throw refuse("platform-unsupported", "evidence of type sgx is not there yet")
+  if (evidence.report === undefined)
+    throw refuse(
+      "report-missing",
+      "evidence: wanted an enclave report, found platform evidence only",
+    )
+  const verified = platform ?? verifyPlatform(evidence.platform, context)
+  const enclave = verifyReport(evidence.report, ephemeralKey, verified.nodeKey, context)
+  return { platform: verified.claims, nodeKey: toHex(verified.nodeKey), enclave, ephemeralKey }
+}
