@@ -15,6 +15,29 @@ export const labels = {
   serviceReport: "coffer/v1/attest/service-report-signature",
   /** The signature of `insecure-sim`'s software key over a platform binding. */
   insecureSim: "coffer/v1/attest/insecure-sim-signature",
+  /** The hash of a policy in its normal form (src/policy). */
+  policyHash: "coffer/v1/policy/document-hash",
+  /** What access keys sign: an act on a policy or its volumes (src/cas). */
+  policyAct: "coffer/v1/cas/policy-act",
+  /** The CAS's challenge: an HMAC over time and random bytes. */
+  casChallenge: "coffer/v1/cas/challenge",
+  /** The token that a lease gives to its holder. */
+  casLeaseToken: "coffer/v1/cas/lease-token",
+  /** The key of the answer to an attestation. */
+  casAnswerKey: "coffer/v1/cas/answer-key",
+  /** The CAS's signature over the answer to an attestation. */
+  casAnswer: "coffer/v1/cas/answer-signature",
+  /** The CAS's signature over the head of its audit log. */
+  casHead: "coffer/v1/cas/signed-head",
+  /** The CAS's signature over the TLS key of a server. */
+  casTlsKey: "coffer/v1/cas/tls-key",
+  /** The chain of the audit log. */
+  casAudit: "coffer/v1/cas/audit-chain",
+  /** Keys under the master key: rows at rest, their multiset hash, tokens, challenges, backups. */
+  casRowKey: "coffer/v1/cas/key-of-rows",
+  casStateKey: "coffer/v1/cas/key-of-state-sum",
+  casTokenKey: "coffer/v1/cas/key-of-tokens",
+  casBackupKey: "coffer/v1/cas/key-of-backups",
 } as const satisfies Record<string, string>
 
 export type Label = keyof typeof labels
