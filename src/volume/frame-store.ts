@@ -30,9 +30,12 @@ export interface Recovery {
 export interface FrameStore {
   /**
    * Queues one frame (at most 1 MiB); the payload is copied, `out` is its final place and can be read at once. It
-   * becomes durable with the next commit that is synced. Full disk and I/O errors surface at `flush` or `commit`.
+   * becomes durable with the next commit that is synced. A full disk is an `io` CofferError with `facts.errno` "ENOSPC"
+   * here, before anything is queued; other I/O errors surface at `flush`, `commit` or here.
    */
   append(kind: "data" | "index", payload: Buffer, at: number, size: number, out: Place): void
+  /** While true, data frames too may use the reserve that index and commit frames have: for compaction on a full disk. */
+  useReserve: boolean
   /** Fills `target` with the whole payload of a frame. A frame that does not verify is an `integrity` CofferError with facts. */
   read(kind: "data" | "index", place: Place, target: Buffer, at: number): void
   /** Writes what is queued to the file without a commit and without fdatasync, to bound memory. */
@@ -40,6 +43,8 @@ export interface FrameStore {
   /**
    * Ends the current set of changes: one commit frame with the filesystem's records. `sync`: written and fdatasync'ed
    * (and, with an anchor in strict mode, anchored) when this returns. Atomic: after a crash all of it is there, or nothing.
+   * Records may have any size. An `io` error here means that nothing can be written any more (the store is read-only,
+   * reads go on); a `rollback` error that another writer has taken the volume.
    */
   commit(records: Uint8Array, sync: boolean): void
   /** Like a synced commit, but also says that replay starts here: `state` (at most 64 KiB) stands for all before. Index frames appended before are part of it. */
@@ -47,7 +52,10 @@ export interface FrameStore {
   /** Bytes of log since the last checkpoint: what a mount would have to replay. */
   readonly logSize: number
   segments(): SegmentInfo[]
-  /** The filesystem needs no frame of this segment any more, from the next commit on. The store deletes the file when invariant 7 allows. */
+  /**
+   * The filesystem needs no frame of this sealed segment any more, from the next commit on. The store deletes the file
+   * when invariant 7 allows, never before the next checkpoint. A released segment is not in `segments()` any more.
+   */
   release(segment: number): void
   /** Visits every frame of a segment with kind and place, without decrypting: for compaction and verification. */
   frames(segment: number, visit: (kind: FrameKind, place: Readonly<Place>) => void): void
