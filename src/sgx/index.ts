@@ -14,6 +14,21 @@ export {
   pageSize,
   type RecordSink,
 } from "./mrenclave.ts"
+export {
+  type CertificationData,
+  parseQuote,
+  type Quote,
+  type QuoteBody,
+  quoteHeaderTable,
+} from "./quote.ts"
+export {
+  isSgxDebug,
+  isTdDebug,
+  type SgxReport,
+  sgxReportTable,
+  type TdReport,
+  tdReportTable,
+} from "./report-body.ts"
 export { type RsaSigningKey, readSigningKey } from "./rsa.ts"
 export { type SgxsMeasurement, SgxsReader } from "./sgxs.ts"
 export {
