@@ -16,4 +16,4 @@ export {
   type UnixTime,
 } from "./posix.ts"
 export { workerUrl } from "./worker.ts"
-export { getXattr, listXattrs, setXattr } from "./xattr.ts"
+export { getXattr, listXattrs, removeXattr, setXattr } from "./xattr.ts"

@@ -6,6 +6,7 @@ import { checked, cString, lastErrno, systemError } from "./ffi.ts"
 const { functions: libc } = dlopen(null, {
   lgetxattr: { arguments: ["pointer", "pointer", "pointer", "uint64"], return: "int64" },
   llistxattr: { arguments: ["pointer", "pointer", "uint64"], return: "int64" },
+  lremovexattr: { arguments: ["pointer", "pointer"], return: "int32" },
   lsetxattr: { arguments: ["pointer", "pointer", "pointer", "uint64", "int32"], return: "int32" },
 })
 
@@ -52,4 +53,9 @@ export function setXattr(path: Uint8Array, name: Uint8Array, value: Uint8Array):
   const bytes = value.length === 0 ? scratch : value
   const result = libc.lsetxattr(cString(path), cString(name), bytes, BigInt(value.length), 0)
   checked(result, "lsetxattr", path)
+}
+
+/** ENODATA when there is none of that name. */
+export function removeXattr(path: Uint8Array, name: Uint8Array): void {
+  checked(libc.lremovexattr(cString(path), cString(name)), "lremovexattr", path)
 }

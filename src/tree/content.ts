@@ -19,3 +19,21 @@ export function contentOfBytes(bytes: Uint8Array): Content {
 }
 
 export const emptyContent: Content = contentOfBytes(new Uint8Array(0))
+
+const pieceSize = 1024 * 1024
+
+/**
+ * The bytes of a range, piece by piece. Each piece is good until the next one is asked for: the buffer is used again.
+ */
+export function* readPieces(
+  content: Content,
+  range: DataRange,
+): Generator<{ readonly bytes: Uint8Array; readonly position: number }> {
+  const buffer = new Uint8Array(Math.min(range.size, pieceSize))
+  const end = range.offset + range.size
+  for (let position = range.offset; position < end; position += pieceSize) {
+    const bytes = buffer.subarray(0, Math.min(pieceSize, end - position))
+    content.read(bytes, position)
+    yield { bytes, position }
+  }
+}

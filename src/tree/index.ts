@@ -6,7 +6,11 @@
  * Promises: no clock, no random, no order of the source: `walk` visits children in the order of their bytes.
  */
 
-export { contentOfBytes, emptyContent, isWholeData } from "./content.ts"
+export { type LeafNode, TreeBuilder, type TreeBuilderOptions } from "./builder.ts"
+export { contentOfBytes, emptyContent, isWholeData, readPieces } from "./content.ts"
+export { directorySource } from "./directory-source.ts"
+export { dumpTree, treeDigest } from "./dump.ts"
+export { type ExtractOptions, extractTree } from "./extract.ts"
 export {
   type Content,
   type DataRange,
@@ -14,10 +18,13 @@ export {
   type DirectoryNode,
   type FileNode,
   type Metadata,
+  type OnProgress,
+  plainDirectory,
   type SpecialNode,
   type SymlinkNode,
   type Timestamp,
   type TreeNode,
   type Xattr,
 } from "./model.ts"
+export { badPath, maxDepth, maxNameSize, maxTargetSize } from "./path.ts"
 export { sortedChildren, type Visit, walk } from "./walk.ts"

@@ -14,7 +14,7 @@ export interface Xattr {
 }
 
 export interface Metadata {
-  /** Permission bits with setuid, setgid and sticky: 0 to 0o7777. */
+  /** Permission bits with setuid, setgid and sticky: 0 to 0o7777. Always 0o777 for a symlink. */
   readonly mode: number
   readonly uid: number
   readonly gid: number
@@ -32,7 +32,11 @@ export interface DataRange {
 export interface Content {
   /** Bytes. */
   readonly size: number
-  /** Sorted, not empty, not touching, within `size`. A file without holes has one range, an empty file none. */
+  /**
+   * Sorted, not empty, not touching, within `size`. A file without holes has one range, an empty file none.
+   * Where the holes are depends on the source (filesystem blocks, the tool that made the tar): a format that promises
+   * the same bytes for the same content must find zeros itself.
+   */
   readonly ranges: readonly DataRange[]
   /**
    * Fills the whole of `target` from `position`, holes as zeros. Reading past `size` is a `TypeError`. Throws
@@ -72,3 +76,15 @@ export interface SpecialNode {
 }
 
 export type TreeNode = DirectoryNode | FileNode | SymlinkNode | DeviceNode | SpecialNode
+
+/** What long work calls: bytes done, and of how many (undefined when that is not known yet). */
+export type OnProgress = (done: number, total: number | undefined) => void
+
+/** What a place has that nobody described: the root of a tar without an entry for it, and implied parents. */
+export const plainDirectory: Metadata = {
+  mode: 0o755,
+  uid: 0,
+  gid: 0,
+  mtime: { seconds: 0, nanoseconds: 0 },
+  xattrs: [],
+}
