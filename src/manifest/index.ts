@@ -1,0 +1,22 @@
+/**
+ * Manifests: the measured description of a service, and `coffer.yaml`, from which it is made.
+ *
+ * Spec: `spec/manifest.md`. Promises: pure; a measured manifest has one form (canonical JSON), unknown fields are
+ * refused; errors in `coffer.yaml` name file, line, column and field.
+ */
+export { type CompileInput, compileManifest, type ServiceDefaults } from "./compile.ts"
+export { diffJson, type FieldChange } from "./diff.ts"
+export {
+  defaultPattern,
+  type ManifestDraft,
+  type MeasuredManifest,
+  manifestFormat,
+  maxManifestSize,
+  parseManifest,
+  patternMatches,
+  type Region,
+  serialiseManifest,
+} from "./measured.ts"
+export { parseCofferYaml, type ServiceSource } from "./source.ts"
+export { type ResolvedUser, resolveUser } from "./user.ts"
+export { manifestWarnings } from "./warnings.ts"
