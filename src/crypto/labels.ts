@@ -38,6 +38,14 @@ export const labels = {
   casStateKey: "coffer/v1/cas/key-of-state-sum",
   casTokenKey: "coffer/v1/cas/key-of-tokens",
   casBackupKey: "coffer/v1/cas/key-of-backups",
+  /** HKDF: the AEAD key of one segment (src/volume). */
+  volumeSegmentKey: "coffer/v1/volume/segment-key",
+  /** HKDF: what a segment's header shows of its key, so that a wrong key is told from damage. */
+  volumeSegmentCheck: "coffer/v1/volume/segment-check",
+  /** Hash prefix of a commit's tag. */
+  volumeCommitTag: "coffer/v1/volume/commit-tag",
+  /** HKDF: the key under which a rekeyed volume keeps its older keys. */
+  volumeKeyWrap: "coffer/v1/volume/key-wrap",
 } as const satisfies Record<string, string>
 
 export type Label = keyof typeof labels

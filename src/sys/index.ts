@@ -5,6 +5,9 @@
  * error with its errno name, as `node:fs` does; no pointer leaves this folder.
  */
 export { FfiAead, ffiAeadWorks } from "./aead.ts"
+export { createWaker, FuseDevice, openFuse, wake } from "./fuse-device.ts"
+export { forbidDumps, getrandom, lockMemory } from "./memory.ts"
+export { mount, mountFlags, unmount } from "./mount.ts"
 export {
   deviceNumber,
   deviceParts,
@@ -15,5 +18,6 @@ export {
   setTimes,
   type UnixTime,
 } from "./posix.ts"
+export { dropCache, fillRandom, reserveBlocks, tryLock } from "./storage.ts"
 export { workerUrl } from "./worker.ts"
 export { getXattr, listXattrs, removeXattr, setXattr } from "./xattr.ts"

@@ -1,0 +1,49 @@
+import { dlopen } from "node:ffi"
+import { checked, lastErrno, systemError } from "./ffi.ts"
+
+// What a store asks of a disk and of the kernel's random generator, beyond node:fs.
+
+const { functions: libc } = dlopen(null, {
+  fallocate: { arguments: ["int32", "int32", "int64", "int64"], return: "int32" },
+  flock: { arguments: ["int32", "int32"], return: "int32" },
+  getrandom: { arguments: ["pointer", "uint64", "uint32"], return: "int64" },
+  posix_fadvise: { arguments: ["int32", "int64", "int64", "int32"], return: "int32" },
+})
+
+const LOCK_EX_NB = 2 | 4
+const FALLOC_FL_KEEP_SIZE = 1
+const POSIX_FADV_DONTNEED = 4
+const [EINTR, EWOULDBLOCK, EOPNOTSUPP, ENOSYS] = [4, 11, 95, 38]
+
+/** Takes the exclusive lock of an open file, which ends with its last descriptor, also by kill -9. False: another has it. */
+export function tryLock(fd: number): boolean {
+  if (libc.flock(fd, LOCK_EX_NB) === 0) return true
+  const errno = lastErrno()
+  if (errno === EWOULDBLOCK) return false
+  throw systemError(errno, "flock")
+}
+
+/** Reserves disk blocks; the file's size stays. False: this file system cannot. Throws ENOSPC. */
+export function reserveBlocks(fd: number, offset: number, size: number): boolean {
+  for (;;) {
+    if (libc.fallocate(fd, FALLOC_FL_KEEP_SIZE, BigInt(offset), BigInt(size)) === 0) return true
+    const errno = lastErrno()
+    if (errno === EOPNOTSUPP || errno === ENOSYS) return false
+    if (errno !== EINTR) throw systemError(errno, "fallocate")
+  }
+}
+
+/** Forgets the clean pages of the file, so that the next read comes from the disk. */
+export function dropCache(fd: number): void {
+  libc.posix_fadvise(fd, 0n, 0n, POSIX_FADV_DONTNEED)
+}
+
+/** At most 256 bytes from getrandom(2): fresh also in a process or machine that was resumed from a snapshot. */
+export function fillRandom(target: Uint8Array): void {
+  if (target.length > 256) throw new TypeError("at most 256 random bytes at once")
+  for (;;) {
+    const got = libc.getrandom(target, BigInt(target.length), 0)
+    if (Number(got) === target.length) return
+    if (lastErrno() !== EINTR) checked(got, "getrandom")
+  }
+}

@@ -1,0 +1,202 @@
+// Hot path: see page.ts.
+import { CofferError } from "../../errors.ts"
+import type { FrameStore, Place } from "../frame-store.ts"
+import type { LiveTable } from "./live-table.ts"
+import { Page, pageSize, restorePage } from "./page.ts"
+
+/**
+ * The pages of one tree that are in memory. A page is in memory only while its parent is; inner pages stay, leaves go
+ * when there are more than the cache may hold. Pages are dropped by `trim` alone, so a caller may hold one until then.
+ */
+export class PageCache {
+  readonly #store: FrameStore
+  readonly #live: LiveTable
+  readonly #capacity: number
+  readonly #leaves: Page[] = []
+  readonly #dirty: Page[][] = []
+  readonly #spare: ArrayBuffer[] = []
+  readonly #stored = Buffer.alloc(pageSize)
+  readonly #place: Place = { segment: 0, offset: 0, size: 0 }
+  #hand = 0
+  #dirtyCount = 0
+  #innerCount = 0
+  loads = 0
+
+  /** `capacity` counts pages. */
+  constructor(store: FrameStore, live: LiveTable, capacity: number) {
+    this.#store = store
+    this.#live = live
+    this.#capacity = capacity
+  }
+
+  get dirtyCount(): number {
+    return this.#dirtyCount
+  }
+
+  readonly newPage = (level: number): Page => {
+    const page = new Page(level, this.#spare.pop() ?? new ArrayBuffer(pageSize))
+    if (level === 0) this.#leaves.push(page)
+    else this.#innerCount += 1
+    return page
+  }
+
+  /** The child of an inner page, read from the store when it is not in memory. */
+  child(parent: Page, index: number): Page {
+    const found = parent.children[index]
+    if (found !== undefined) {
+      found.touched = true
+      return found
+    }
+    const at = parent.valueAt(index) >> 2
+    const page = this.load(
+      parent.words[at] as number,
+      parent.words[at + 1] as number,
+      parent.words[at + 2] as number,
+    )
+    if (page.level !== parent.level - 1)
+      throw damaged(page.segment, page.offset, "a page of another level")
+    page.parent = parent
+    parent.children[index] = page
+    return page
+  }
+
+  load(segment: number, offset: number, size: number): Page {
+    if (size > pageSize || size === 0) throw damaged(segment, offset, `a page of ${size} bytes`)
+    const place = this.#place
+    place.segment = segment
+    place.offset = offset
+    place.size = size
+    this.#store.read("index", place, this.#stored, 0)
+    const page = restorePage(this.#stored, size, this.newPage)
+    if (page === undefined) throw damaged(segment, offset, "no page")
+    page.segment = segment
+    page.offset = offset
+    page.size = size
+    page.touched = true
+    this.loads += 1
+    return page
+  }
+
+  markDirty(page: Page): void {
+    if (page.dirty) return
+    page.dirty = true
+    this.#dirtyCount += 1
+    let list = this.#dirty[page.level]
+    while (list === undefined) {
+      this.#dirty.push([])
+      list = this.#dirty[page.level]
+    }
+    list.push(page)
+  }
+
+  /** The page is no part of the tree any more. */
+  discard(page: Page): void {
+    if (page.size !== 0) this.#live.add(page.segment, -page.size)
+    page.size = 0
+    if (page.dirty) this.#dirtyCount -= 1
+    page.dirty = false
+    page.parent = undefined
+    page.count = -1
+    if (page.level > 0) this.#innerCount -= 1
+  }
+
+  /** Gives a dirty page a new place; its parent learns of it. */
+  write(page: Page): void {
+    const place = this.#place
+    const size = page.store(this.#stored)
+    this.#store.append("index", this.#stored, 0, size, place)
+    if (page.size !== 0) this.#live.add(page.segment, -page.size)
+    page.segment = place.segment
+    page.offset = place.offset
+    page.size = place.size
+    this.#live.add(place.segment, place.size)
+    page.dirty = false
+    this.#dirtyCount -= 1
+    const parent = page.parent
+    if (parent === undefined) return
+    const at = parent.valueAt(childIndexOf(parent, page)) >> 2
+    parent.words[at] = page.segment
+    parent.words[at + 1] = page.offset
+    parent.words[at + 2] = page.size
+    this.markDirty(parent)
+  }
+
+  /** Writes up to `count` dirty pages of one level, in the order in which they became dirty. False: there is none. */
+  writeSome(level: number, count: number): boolean {
+    const list = this.#dirty[level]
+    if (list === undefined) return false
+    let done = 0
+    let at = 0
+    while (at < list.length && done < count) {
+      const page = list[at] as Page
+      at += 1
+      if (!page.dirty) continue
+      this.write(page)
+      done += 1
+    }
+    list.splice(0, at)
+    return list.length > 0
+  }
+
+  /** Writes every dirty page, children before parents. */
+  writeAll(): void {
+    for (let level = 0; level < this.#dirty.length; level += 1)
+      this.writeSome(level, Number.POSITIVE_INFINITY)
+  }
+
+  get needsTrim(): boolean {
+    return this.#leaves.length + this.#innerCount > this.#capacity
+  }
+
+  /** Drops leaves that were not used lately until the cache has its size; dirty ones are written first. */
+  trim(): void {
+    let patience = 2 * this.#leaves.length
+    while (this.needsTrim && patience > 0) {
+      patience -= 1
+      if (this.#hand >= this.#leaves.length) this.#hand = 0
+      const page = this.#leaves[this.#hand]
+      if (page === undefined) return
+      if (page.count !== -1 && this.#keep(page)) {
+        this.#hand += 1
+        continue
+      }
+      this.#drop(page)
+    }
+  }
+
+  #keep(page: Page): boolean {
+    if (page.parent === undefined) return true
+    if (page.touched) {
+      page.touched = false
+      return true
+    }
+    if (page.dirty) this.write(page)
+    return false
+  }
+
+  #drop(page: Page): void {
+    const last = this.#leaves.pop()
+    if (last !== undefined && last !== page) this.#leaves[this.#hand] = last
+    if (page.parent !== undefined) {
+      page.parent.children[childIndexOf(page.parent, page)] = undefined
+      page.parent = undefined
+    }
+    if (this.#spare.length < 64) this.#spare.push(page.words.buffer as ArrayBuffer)
+  }
+}
+
+/** Where a child stands in its parent. */
+export function childIndexOf(parent: Page, child: Page): number {
+  const guess = child.count > 0 ? parent.childIndex(child.hi(0), child.lo(0)) : 0
+  if (parent.children[guess] === child) return guess
+  const index = parent.children.indexOf(child)
+  if (index < 0) throw new Error("a page of the index is not known to its parent")
+  return index
+}
+
+function damaged(segment: number, offset: number, found: string): CofferError {
+  return new CofferError("integrity", `volume index: wanted a page, found ${found}`, {
+    reason: "index-page",
+    facts: { segment, offset },
+  })
+}

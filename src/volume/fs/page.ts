@@ -1,0 +1,254 @@
+// Hot path: plain loops over typed arrays, no allocation. Measured by bench/volume-fs.ts.
+
+/**
+ * A page of the index: an ordered table of entries (key of two u64, place of the value) that grows from the front, and
+ * a heap of values that grows from the end. spec/volume-index.md has the bytes.
+ */
+export const pageSize = 16384
+/** The largest value: a split then always makes room. */
+export const maxValueSize = 4112
+
+const headerSize = 16
+const headerWords = 4
+const entrySize = 20
+const entryWords = 5
+const two32 = 4294967296
+const magic = 0x31585043 // "CPX1"
+/** No page of the index has more levels: 2^64 entries need fewer. */
+const maxLevel = 12
+
+const scratch = Buffer.alloc(pageSize)
+
+export class Page {
+  readonly bytes: Buffer
+  readonly words: Uint32Array
+  /** 0 is a leaf. */
+  readonly level: number
+  count = 0
+  /** Where the heap begins. */
+  heap = pageSize
+  /** Bytes of the heap that no entry uses. */
+  garbage = 0
+  parent: Page | undefined = undefined
+  /** Of inner pages: the child of each entry where it is in memory. */
+  readonly children: (Page | undefined)[] = []
+  /** Differs from what stands in the store. */
+  dirty = false
+  touched = false
+  /** Where it stands in the store; size 0: nowhere. */
+  segment = 0
+  offset = 0
+  size = 0
+  /** Where the last entry was inserted: runs of keys that ascend split there, and leave full pages. */
+  lastInsert = -2
+
+  constructor(level: number, memory: ArrayBuffer) {
+    this.level = level
+    this.bytes = Buffer.from(memory)
+    this.words = new Uint32Array(memory)
+  }
+
+  hi(index: number): number {
+    const k = headerWords + index * entryWords
+    return (this.words[k] as number) + (this.words[k + 1] as number) * two32
+  }
+
+  lo(index: number): number {
+    const k = headerWords + index * entryWords
+    return (this.words[k + 2] as number) + (this.words[k + 3] as number) * two32
+  }
+
+  /** Offset of the value in `bytes`; a multiple of 4. */
+  valueAt(index: number): number {
+    return (this.words[headerWords + index * entryWords + 4] as number) & 0xffff
+  }
+
+  valueSize(index: number): number {
+    return (this.words[headerWords + index * entryWords + 4] as number) >>> 16
+  }
+
+  /** Index of the first entry whose key is not less. */
+  lowerBound(hi: number, lo: number): number {
+    const words = this.words
+    const h0 = hi >>> 0
+    const h1 = (hi / two32) >>> 0
+    const l0 = lo >>> 0
+    const l1 = (lo / two32) >>> 0
+    let low = 0
+    let high = this.count
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      const k = headerWords + middle * entryWords
+      let less = false
+      const a = words[k + 1] as number
+      if (a !== h1) less = a < h1
+      else {
+        const b = words[k] as number
+        if (b !== h0) less = b < h0
+        else {
+          const c = words[k + 3] as number
+          less = c === l1 ? (words[k + 2] as number) < l0 : c < l1
+        }
+      }
+      if (less) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+
+  equals(index: number, hi: number, lo: number): boolean {
+    return index < this.count && this.lo(index) === lo && this.hi(index) === hi
+  }
+
+  /** Of an inner page: the entry whose child holds the key. */
+  childIndex(hi: number, lo: number): number {
+    const index = this.lowerBound(hi, lo)
+    if (this.equals(index, hi, lo) || index === 0) return index
+    return index - 1
+  }
+
+  get used(): number {
+    return headerSize + this.count * entrySize + (pageSize - this.heap) - this.garbage
+  }
+
+  fits(valueSize: number): boolean {
+    return this.used + entrySize + aligned(valueSize) <= pageSize
+  }
+
+  /** Makes an entry with room for a value and returns where that stands. The caller has checked `fits`. */
+  insert(index: number, hi: number, lo: number, size: number): number {
+    const room = aligned(size)
+    if (headerSize + (this.count + 1) * entrySize > this.heap - room) this.sweep()
+    const words = this.words
+    const k = headerWords + index * entryWords
+    const end = headerWords + this.count * entryWords
+    if (k < end) words.copyWithin(k + entryWords, k, end)
+    this.heap -= room
+    words[k] = hi >>> 0
+    words[k + 1] = (hi / two32) >>> 0
+    words[k + 2] = lo >>> 0
+    words[k + 3] = (lo / two32) >>> 0
+    words[k + 4] = this.heap | (size << 16)
+    this.count += 1
+    this.lastInsert = index
+    return this.heap
+  }
+
+  /** Gives the entry room for a value of another size, or returns -1 when the page has none. The old value is lost. */
+  resize(index: number, size: number): number {
+    const k = headerWords + index * entryWords + 4
+    const old = aligned(this.valueSize(index))
+    const room = aligned(size)
+    if (old === room) {
+      this.words[k] = this.valueAt(index) | (size << 16)
+      return this.valueAt(index)
+    }
+    if (this.used - old + room > pageSize) return -1
+    this.garbage += old
+    this.words[k] = 0
+    if (headerSize + this.count * entrySize > this.heap - room) this.sweep()
+    this.heap -= room
+    this.words[k] = this.heap | (size << 16)
+    return this.heap
+  }
+
+  remove(index: number): void {
+    const size = aligned(this.valueSize(index))
+    if (this.valueAt(index) === this.heap) this.heap += size
+    else this.garbage += size
+    const k = headerWords + index * entryWords
+    const end = headerWords + this.count * entryWords
+    this.words.copyWithin(k, k + entryWords, end)
+    this.count -= 1
+    this.lastInsert = -2
+    if (this.count === 0) {
+      this.heap = pageSize
+      this.garbage = 0
+    }
+  }
+
+  /** Appends entries of another page behind our own; all fit. */
+  take(from: Page, start: number, end: number): void {
+    for (let i = start; i < end; i += 1) {
+      const size = from.valueSize(i)
+      const at = this.insert(this.count, from.hi(i), from.lo(i), size)
+      const source = from.valueAt(i)
+      this.bytes.set(from.bytes.subarray(source, source + size), at)
+    }
+    this.lastInsert = -2
+  }
+
+  /** Drops all entries from `start`. */
+  truncate(start: number): void {
+    for (let i = start; i < this.count; i += 1) this.garbage += aligned(this.valueSize(i))
+    this.count = start
+    this.lastInsert = -2
+  }
+
+  /** Moves the values together, so that no garbage is left. */
+  sweep(): void {
+    if (this.garbage === 0) return
+    let at = pageSize
+    for (let i = 0; i < this.count; i += 1) {
+      const k = headerWords + i * entryWords + 4
+      const slot = this.words[k] as number
+      const size = slot >>> 16
+      if (size === 0) {
+        this.words[k] = at
+        continue
+      }
+      const room = aligned(size)
+      const source = slot & 0xffff
+      at -= room
+      scratch.set(this.bytes.subarray(source, source + room), at)
+      this.words[k] = at | (size << 16)
+    }
+    this.bytes.set(scratch.subarray(at, pageSize), at)
+    this.heap = at
+    this.garbage = 0
+  }
+
+  /** Writes the stored form (the gap between table and heap left out) and returns its size. */
+  store(target: Buffer): number {
+    this.sweep()
+    const words = this.words
+    words[0] = magic
+    words[1] = this.level
+    words[2] = this.count
+    words[3] = this.heap
+    const table = headerSize + this.count * entrySize
+    target.set(this.bytes.subarray(0, table), 0)
+    target.set(this.bytes.subarray(this.heap, pageSize), table)
+    return table + pageSize - this.heap
+  }
+}
+
+export function aligned(size: number): number {
+  return (size + 3) & ~3
+}
+
+/** Fills a new page from its stored form; false when that is none. Frames are authentic, so this guards against our own faults. */
+export function restorePage(
+  stored: Buffer,
+  size: number,
+  newPage: (level: number) => Page,
+): Page | undefined {
+  if (size < headerSize || stored.readUInt32LE(0) !== magic) return undefined
+  const level = stored.readUInt32LE(4)
+  const count = stored.readUInt32LE(8)
+  const heap = stored.readUInt32LE(12)
+  const table = headerSize + count * entrySize
+  if (level > maxLevel || heap > pageSize || table > heap || table + pageSize - heap !== size)
+    return undefined
+  const page = newPage(level)
+  page.bytes.set(stored.subarray(0, table), 0)
+  page.bytes.set(stored.subarray(table, size), heap)
+  page.count = count
+  page.heap = heap
+  if (level > 0) page.children.length = count
+  for (let i = 0; i < count; i += 1) {
+    const at = page.valueAt(i)
+    if (at < heap || at + page.valueSize(i) > pageSize || (at & 3) !== 0) return undefined
+  }
+  return page
+}
