@@ -197,7 +197,7 @@ export function policyWarnings(policy: Policy): string[] {
     if (service.insecureDebug)
       warnings.push(`services.${name}: insecureDebug gives a debug enclave the secrets`)
   for (const [name, { freshness }] of Object.entries(policy.volumes))
-    if (freshness.mode === "periodic")
+    if (freshness !== "strict")
       warnings.push(
         `volumes.${name}: periodic freshness: an adversary could remove the last ${freshness.count} commits or ${freshness.age} seconds`,
       )

@@ -80,7 +80,7 @@ function widens(path: Path, before: unknown, after: unknown): boolean {
   if (key === "minRuntime")
     return typeof after === "string" && typeof before === "string" && after < before
   if (typeof after === "boolean") return after
-  return key === "freshness" || key === "mode" ? before === "strict" : after === "write"
+  return key === "freshness" ? before === "strict" : after === "write"
 }
 
 function change(path: Path, before: string, after: string, more: boolean): Change {

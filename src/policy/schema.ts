@@ -52,17 +52,16 @@ const serviceSchema = z.strictObject({
     .default({}),
 })
 
-const strictFreshness = z
-  .literal("strict", { error: '"strict", or count and age' })
-  .transform(() => ({ mode: "strict" as const }))
-const periodicFreshness = z
-  .strictObject({ count: countSchema(1, 1_000_000), age: durationSchema(3600) })
-  .transform(({ count, age }) => ({ mode: "periodic" as const, count, age }))
+const strictFreshness = z.literal("strict", { error: '"strict", or count and age' })
+const periodicFreshness = z.strictObject({
+  count: countSchema(1, 1_000_000),
+  age: durationSchema(3600),
+})
 
 const volumeSchema = z.strictObject({
   protection: z.enum(["encrypted", "authenticated"]).default("encrypted"),
   /** `strict`: fsync waits for the CAS. `{ count, age }`: what an adversary could remove is at most this. */
-  freshness: z.union([strictFreshness, periodicFreshness]).prefault("strict"),
+  freshness: z.union([strictFreshness, periodicFreshness]).default("strict"),
   /** One volume for each instance `0` to `instances - 1`, for replicas. */
   instances: countSchema(1, 10_000).default(1),
 })

@@ -1,0 +1,126 @@
+import { type KeyObject, sign } from "node:crypto"
+import { z } from "zod"
+import { rawPublicKey, verifyEd25519 } from "../attest/index.ts"
+import { canonicalJson, concatBytes, fromHex, type JsonValue, toHex } from "../bytes/index.ts"
+import { labelBytes } from "../crypto/index.ts"
+import { CofferError } from "../errors.ts"
+import type { Policy, Quorum } from "../policy/index.ts"
+import { positionSchema } from "./volumes.ts"
+
+/**
+ * Acts: what people do at a CAS, signed by access keys of the policy. Each names the CAS and an end of validity; each is
+ * compare-and-swap on what it changes (predecessor, current tag, volume id), so a recorded act does nothing twice.
+ */
+const hex32 = z.string().regex(/^[0-9a-f]{64}$/)
+const volume = { volume: z.string().max(63), instance: z.int().min(0).max(9999) }
+
+export const actBodySchema = z.discriminatedUnion("verb", [
+  z.strictObject({
+    verb: z.literal("put-policy"),
+    document: z.unknown(),
+    /** Values of secrets of kind `given`, base64. */
+    given: z.record(z.string().max(63), z.string().max(1_400_000)),
+  }),
+  z.strictObject({ verb: z.literal("read-policy") }),
+  z.strictObject({
+    verb: z.literal("restore-volume"),
+    ...volume,
+    current: positionSchema,
+    target: positionSchema,
+  }),
+  z.strictObject({
+    verb: z.literal("reset-volume"),
+    ...volume,
+    id: hex32,
+    current: positionSchema,
+  }),
+  z.strictObject({
+    verb: z.literal("rekey-volume"),
+    ...volume,
+    id: hex32,
+    generation: z.int().min(0),
+  }),
+])
+export type ActBody = z.infer<typeof actBodySchema>
+
+export const actSchema = z.strictObject({
+  version: z.literal(1),
+  cas: hex32,
+  policy: z.string().max(63),
+  /** Unix seconds; at most ten minutes ahead, a day for volumes, so that M of N people can sign. */
+  expires: z.int(),
+  body: actBodySchema,
+})
+export type Act = Readonly<z.infer<typeof actSchema>>
+
+export const signedActSchema = z.strictObject({
+  act: actSchema,
+  signatures: z
+    .array(z.strictObject({ key: hex32, signature: z.string().regex(/^[0-9a-f]{128}$/) }))
+    .min(1)
+    .max(64),
+})
+export type SignedAct = Readonly<z.infer<typeof signedActSchema>>
+
+const maxAhead = 86_400
+
+function message(act: Act): Uint8Array {
+  return concatBytes(labelBytes("policyAct"), canonicalJson(act as JsonValue))
+}
+
+export function signAct(act: Act, keys: readonly KeyObject[]): SignedAct {
+  const bytes = message(act)
+  return {
+    act,
+    signatures: keys.map((key) => ({
+      key: toHex(rawPublicKey(key)),
+      signature: toHex(sign(null, bytes, key)),
+    })),
+  }
+}
+
+/** Throws `refused` unless enough keys of `verb`'s quorum have signed this act, for this CAS, and in time. */
+export function requireQuorum(
+  signed: SignedAct,
+  policy: Policy,
+  verb: "read" | "update" | "restore",
+  context: { readonly casKey: string; readonly now: number },
+): readonly string[] {
+  const { act } = signed
+  const no = (field: string, wanted: string, found: string): CofferError =>
+    new CofferError("refused", `${field}: wanted ${wanted}, found ${found}`, {
+      reason: `act-${field.replace(/.*\./, "")}`,
+      facts: { field, wanted, found },
+    })
+  if (act.cas !== context.casKey) throw no("act.cas", `this CAS, ${context.casKey}`, act.cas)
+  const seconds = Math.floor(context.now / 1000)
+  if (act.expires < seconds || act.expires > seconds + maxAhead)
+    throw no(
+      "act.expires",
+      `a time from now (${seconds}) to ${maxAhead} s later`,
+      String(act.expires),
+    )
+  const quorum: Quorum = policy.access[verb] ?? policy.access.update
+  const bytes = message(act)
+  const names = new Set<string>()
+  for (const { key, signature } of signed.signatures) {
+    const name = quorum.of.find((one) => policy.access.keys[one] === key)
+    if (name === undefined) continue
+    if (
+      !verifyEd25519(
+        fromHex(key) ?? new Uint8Array(),
+        bytes,
+        fromHex(signature) ?? new Uint8Array(),
+      )
+    )
+      throw no("act.signatures", `a signature of ${name} over this act`, "one that does not verify")
+    names.add(name)
+  }
+  if (names.size < quorum.need)
+    throw no(
+      `access.${verb}`,
+      `${quorum.need} of ${quorum.of.join(", ")}`,
+      names.size === 0 ? "none of them" : [...names].join(", "),
+    )
+  return [...names].toSorted()
+}

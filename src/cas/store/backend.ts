@@ -1,0 +1,44 @@
+/**
+ * What the CAS asks of a database: rows of bytes under (table, key), and commits that are alone.
+ * The database is not trusted: rows are sealed above this interface, and what stands here is only durability and order.
+ */
+export const tables = [
+  "meta",
+  "policies",
+  "documents",
+  "secrets",
+  "volumes",
+  "nonces",
+  "verdicts",
+  "log",
+] as const
+export type Table = (typeof tables)[number]
+
+export interface Row {
+  readonly key: string
+  readonly value: Uint8Array
+}
+
+/** `value` undefined: the row is removed. */
+export interface Write {
+  readonly table: Table
+  readonly key: string
+  readonly value: Uint8Array | undefined
+}
+
+export interface Reader {
+  get(table: Table, key: string): Promise<Uint8Array | undefined>
+  /** Rows whose key begins with `prefix` and is greater than `after`, in the order of the keys' bytes. */
+  range(table: Table, prefix: string, after: string, limit: number): Promise<readonly Row[]>
+}
+
+export interface Backend extends Reader {
+  /**
+   * Runs `work` while no other commit runs on this database, by any process, then makes its writes durable: all of them
+   * or none. `get` of `work`'s reader sees the newest commit. When it rejects with `io`, the writes may or may not be
+   * there: callers must be able to repeat. `work` may run again from the start when the database asks for it.
+   */
+  commit(work: (reader: Reader) => Promise<readonly Write[]>): Promise<void>
+  /** Idempotent. Waits for the running commit. */
+  close(): Promise<void>
+}

@@ -1,0 +1,144 @@
+import { mkdirSync } from "node:fs"
+import { join } from "node:path"
+import { DatabaseSync, type StatementSync } from "node:sqlite"
+import { CofferError, fromSystem } from "../../errors.ts"
+import { type Backend, type Reader, type Row, type Table, tables, type Write } from "./backend.ts"
+
+/** SQLite in WAL mode, every commit synced: `DIR/cas.db`. Several processes may have it open; commits take turns. */
+export function openSqlite(dir: string): Backend {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 })
+  } catch (error) {
+    throw fromSystem(error, dir)
+  }
+  return new SqliteBackend(join(dir, "cas.db"))
+}
+
+interface Statements {
+  readonly get: StatementSync
+  readonly range: StatementSync
+  readonly put: StatementSync
+  readonly remove: StatementSync
+}
+
+class Connection implements Reader {
+  readonly database: DatabaseSync
+  readonly statements: ReadonlyMap<Table, Statements>
+
+  constructor(path: string) {
+    this.database = new DatabaseSync(path, { timeout: 10_000 })
+    this.database.exec(
+      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -32768",
+    )
+    for (const table of tables)
+      this.database.exec(
+        `CREATE TABLE IF NOT EXISTS ${table} (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID`,
+      )
+    this.statements = new Map(tables.map((table) => [table, prepare(this.database, table)]))
+  }
+
+  get(table: Table, key: string): Promise<Uint8Array | undefined> {
+    const row = this.of(table).get.get(key)
+    const value = row?.["value"]
+    return Promise.resolve(value instanceof Uint8Array ? value : undefined)
+  }
+
+  range(table: Table, prefix: string, after: string, limit: number): Promise<readonly Row[]> {
+    const from = after > prefix ? after : prefix
+    // Keys are ASCII, so this is above all keys with the prefix.
+    const rows = this.of(table).range.all(from, `${prefix}\u{10ffff}`, limit)
+    return Promise.resolve(
+      rows.map(({ key, value }) => ({
+        key: String(key),
+        value: value instanceof Uint8Array ? value : new Uint8Array(),
+      })),
+    )
+  }
+
+  of(table: Table): Statements {
+    const found = this.statements.get(table)
+    if (found === undefined) throw new TypeError(`no table ${table}`)
+    return found
+  }
+}
+
+function prepare(database: DatabaseSync, table: Table): Statements {
+  return {
+    get: database.prepare(`SELECT value FROM ${table} WHERE key = ?`),
+    range: database.prepare(
+      `SELECT key, value FROM ${table} WHERE key > ? AND key < ? ORDER BY key LIMIT ?`,
+    ),
+    put: database.prepare(
+      `INSERT INTO ${table} (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
+    ),
+    remove: database.prepare(`DELETE FROM ${table} WHERE key = ?`),
+  }
+}
+
+class SqliteBackend implements Backend {
+  readonly #writer: Connection
+  /** Reads outside of a commit see the last commit, never a half-done one. */
+  readonly #reader: Connection
+  #tail: Promise<unknown> = Promise.resolve()
+  #closed = false
+
+  constructor(path: string) {
+    try {
+      this.#writer = new Connection(path)
+      this.#reader = new Connection(path)
+    } catch (error) {
+      throw sqliteError(error, path)
+    }
+  }
+
+  get(table: Table, key: string): Promise<Uint8Array | undefined> {
+    return this.#reader.get(table, key)
+  }
+
+  range(table: Table, prefix: string, after: string, limit: number): Promise<readonly Row[]> {
+    return this.#reader.range(table, prefix, after, limit)
+  }
+
+  commit(work: (reader: Reader) => Promise<readonly Write[]>): Promise<void> {
+    const turn = this.#tail.then(() => this.#commit(work))
+    this.#tail = turn.catch(() => undefined)
+    return turn
+  }
+
+  async #commit(work: (reader: Reader) => Promise<readonly Write[]>): Promise<void> {
+    const { database } = this.#writer
+    this.#run("BEGIN IMMEDIATE")
+    try {
+      for (const { table, key, value } of await work(this.#writer)) {
+        const { put, remove } = this.#writer.of(table)
+        if (value === undefined) remove.run(key)
+        else put.run(key, value)
+      }
+      this.#run("COMMIT")
+    } catch (error) {
+      if (database.isTransaction) database.exec("ROLLBACK")
+      throw error instanceof CofferError ? error : sqliteError(error, "the CAS database")
+    }
+  }
+
+  #run(statement: string): void {
+    try {
+      this.#writer.database.exec(statement)
+    } catch (error) {
+      throw sqliteError(error, "the CAS database")
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#tail
+    if (this.#closed) return
+    this.#closed = true
+    this.#reader.database.close()
+    this.#writer.database.close()
+  }
+}
+
+function sqliteError(error: unknown, what: string): unknown {
+  if (!(error instanceof Error) || !("errstr" in error)) return error
+  return new CofferError("io", `${what}: ${error.message}`, { cause: error, reason: "database" })
+}
