@@ -70,8 +70,6 @@ export interface FileSystem {
     killPriv: boolean,
   ): number
   fallocate(inode: number, offset: number, size: number, mode: number): number
-  /** Opens a file for reading and writing? Only filesystems that must refuse an open (a read-only one) look at it. 0 or an error. */
-  access(inode: number, mask: number): number
   /** Calls `emit` for each entry after `cookie` (0: from the start, with `.` and `..`) until it returns false. 0 or an error. */
   readdir(inode: number, cookie: number, emit: EmitEntry): number
   getxattr(inode: number, name: ByteString): Uint8Array | number

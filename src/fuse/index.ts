@@ -24,3 +24,5 @@ export type {
   FileSystemStatus,
   Time,
 } from "./filesystem.ts"
+export { type Device, type LoopControl, runLoop } from "./loop.ts"
+export { type FuseMetrics, metricsMemory, readMetrics } from "./metrics.ts"

@@ -1,0 +1,125 @@
+// Hot path: receive, handle, send; the thread that runs it does nothing else.
+import { CofferError } from "../errors.ts"
+import type { FileSystem } from "./filesystem.ts"
+import { Session } from "./session.ts"
+import { outHeaderSize } from "./wire.ts"
+
+/** The kernel's end of a mount, as the loop needs it. `src/sys` has the one on /dev/fuse; tests have their own. */
+export interface Device {
+  /** Where requests are read into and replies are taken from: called once, before all else. */
+  attach(input: ArrayBuffer, output: ArrayBuffer): void
+  /** The size of the next request, 0 when none waits, -1 when the mount has ended. */
+  receive(): number
+  /** Until a request comes, another thread wakes us (then true), or the time is over. */
+  wait(ms: number): boolean
+  /** Sends the first `size` bytes of the output. 0 or a negative errno; one for a request that was given up is 0. */
+  send(size: number): number
+}
+
+export interface LoopControl {
+  readonly metrics: SharedArrayBuffer
+  /** Called once, when INIT has been answered. */
+  readonly ready: () => void
+  /** An exception in the filesystem; the request that met it has got EIO. */
+  readonly report: (error: unknown) => void
+}
+
+const busyTickMs = 10
+const waitMaxMs = 1000
+
+/** Serves the mount until it ends, then destroys the filesystem. Throws what `destroy` throws, and `missing` when the kernel cannot be served. */
+export function runLoop(device: Device, fs: FileSystem, control: LoopControl): void {
+  const loop = new Loop(device, fs, control)
+  try {
+    loop.run()
+  } finally {
+    fs.destroy()
+  }
+}
+
+class Loop {
+  readonly #device: Device
+  readonly #fs: FileSystem
+  readonly #control: LoopControl
+  readonly #session: Session
+  /** When `tick` is due on an idle loop, and on a busy one. */
+  #idleTickAt = 0
+  #busyTickAt = 0
+
+  constructor(device: Device, fs: FileSystem, control: LoopControl) {
+    this.#device = device
+    this.#fs = fs
+    this.#control = control
+    this.#session = new Session(fs, control.metrics, {
+      answer: (low, high, error) => this.#answer(low, high, error),
+      report: control.report,
+    })
+    device.attach(this.#session.input, this.#session.output)
+  }
+
+  run(): void {
+    if (!this.#handshake()) return
+    this.#control.ready()
+    for (;;) {
+      const size = this.#device.receive()
+      if (size < 0) return
+      const now = performance.now()
+      if (size > 0) this.#serve(size, now)
+      if (size === 0) this.#idle(now)
+      else if (now >= this.#busyTickAt) this.#tick(now)
+    }
+  }
+
+  /** Serves up to INIT; false when the mount ended before it. */
+  #handshake(): boolean {
+    while (!this.#session.ready) {
+      const size = this.#device.receive()
+      if (size < 0) return false
+      if (size === 0) this.#device.wait(waitMaxMs)
+      else this.#serve(size, performance.now())
+      const refusal = this.#session.refusal
+      if (refusal !== undefined) throw new CofferError("missing", `fuse: ${refusal}`)
+    }
+    return true
+  }
+
+  #serve(size: number, now: number): void {
+    const replySize = this.#session.handle(size, now)
+    if (replySize > 0) this.#send(replySize)
+  }
+
+  #send(size: number): void {
+    const error = this.#device.send(size)
+    if (error < 0) this.#control.report(new Error(`the kernel refused a reply: errno ${-error}`))
+  }
+
+  // Only from `tick`, INTERRUPT or within a handler that has yet to write its own header: nothing of a reply is lost.
+  #answer(low: number, high: number, error: number): void {
+    const words = new Uint32Array(this.#session.output, 0, 4)
+    words.set([outHeaderSize, error, low, high])
+    this.#send(outHeaderSize)
+  }
+
+  #idle(now: number): void {
+    if (now >= this.#idleTickAt) this.#tick(now)
+    const delay = Math.min(waitMaxMs, this.#idleTickAt - now)
+    if (delay > 0 && this.#device.wait(delay)) this.#idleTickAt = 0
+  }
+
+  #tick(now: number): void {
+    const delay = this.#tickFileSystem(now)
+    this.#idleTickAt = now + delay
+    this.#busyTickAt = now + Math.max(busyTickMs, delay)
+    if (this.#session.parked.size > 0) this.#session.parked.expire(now)
+    this.#session.updateGauges()
+  }
+
+  #tickFileSystem(now: number): number {
+    try {
+      return this.#fs.tick(now)
+    } catch (error) {
+      this.#control.report(error)
+      return waitMaxMs
+    }
+  }
+}
