@@ -1,0 +1,74 @@
+import { closeSync, fstatSync, openSync, readSync } from "node:fs"
+import { CofferError, fromSystem } from "../errors.ts"
+
+/** Bytes that the adversary keeps for us: two reads of one place may differ. */
+export interface ByteSource {
+  readonly size: number
+  /** Fills the whole of `target`; short or failing reads are a `CofferError`. */
+  read(target: Uint8Array, position: number): void
+}
+
+export interface FileSource extends ByteSource {
+  readonly fd: number
+  close(): void
+}
+
+/** Size and bytes of an open descriptor. The caller closes it. */
+export function sourceOfFd(fd: number, name: string): ByteSource {
+  const { size } = fstatSync(fd)
+  return {
+    size,
+    read(target, position) {
+      let done = 0
+      while (done < target.length) {
+        const count = readPiece(fd, target, done, position + done, name)
+        if (count === 0)
+          throw new CofferError(
+            "integrity",
+            `${name}: wanted ${target.length} bytes at ${position}, found ${done}`,
+            { reason: "truncated" },
+          )
+        done += count
+      }
+    },
+  }
+}
+
+function readPiece(
+  fd: number,
+  target: Uint8Array,
+  at: number,
+  position: number,
+  name: string,
+): number {
+  try {
+    return readSync(fd, target, at, target.length - at, position)
+  } catch (error) {
+    throw fromSystem(error, `read ${name}`)
+  }
+}
+
+/** Opens a file for reading. Close it. */
+export function openFile(path: string): FileSource {
+  let fd: number
+  try {
+    fd = openSync(path, "r")
+  } catch (error) {
+    throw fromSystem(error, `open ${path}`)
+  }
+  return { ...sourceOfFd(fd, path), fd, close: () => closeSync(fd) }
+}
+
+export function sourceOfBytes(bytes: Uint8Array): ByteSource {
+  return {
+    size: bytes.length,
+    read(target, position) {
+      if (position + target.length > bytes.length)
+        throw new CofferError(
+          "integrity",
+          `wanted ${target.length} bytes at ${position}, found the end`,
+        )
+      target.set(bytes.subarray(position, position + target.length))
+    },
+  }
+}
