@@ -20,6 +20,8 @@ export interface LoopControl {
   readonly metrics: SharedArrayBuffer
   /** Called once, when INIT has been answered. */
   readonly ready: () => void
+  /** Looked at when the loop is woken, and every second: true ends it as the end of the mount does. */
+  readonly stopped: () => boolean
   /** An exception in the filesystem; the request that met it has got EIO. */
   readonly report: (error: unknown) => void
 }
@@ -45,6 +47,7 @@ class Loop {
   /** When `tick` is due on an idle loop, and on a busy one. */
   #idleTickAt = 0
   #busyTickAt = 0
+  #stopped = false
 
   constructor(device: Device, fs: FileSystem, control: LoopControl) {
     this.#device = device
@@ -60,7 +63,7 @@ class Loop {
   run(): void {
     if (!this.#handshake()) return
     this.#control.ready()
-    for (;;) {
+    while (!this.#stopped) {
       const size = this.#device.receive()
       if (size < 0) return
       const now = performance.now()
@@ -73,6 +76,7 @@ class Loop {
   /** Serves up to INIT; false when the mount ended before it. */
   #handshake(): boolean {
     while (!this.#session.ready) {
+      if (this.#control.stopped()) return false
       const size = this.#device.receive()
       if (size < 0) return false
       if (size === 0) this.#device.wait(waitMaxMs)
@@ -112,6 +116,7 @@ class Loop {
     this.#busyTickAt = now + Math.max(busyTickMs, delay)
     if (this.#session.parked.size > 0) this.#session.parked.expire(now)
     this.#session.updateGauges()
+    this.#stopped = this.#control.stopped()
   }
 
   #tickFileSystem(now: number): number {
