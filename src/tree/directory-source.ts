@@ -21,6 +21,11 @@ const machineXattrs: ReadonlySet<string> = new Set([
   "system.nfs4_acl",
 ])
 
+/** True for xattrs that a tree does not have, because the machine gives them. */
+export function isMachineXattr(name: ByteString): boolean {
+  return machineXattrs.has(name)
+}
+
 /**
  * The tree below a directory of this machine, with all that Linux keeps of it: owners, modes, nanosecond times, xattrs
  * with ACLs and capabilities, hard links, devices, holes. Left out are labels of the machine: `security.selinux`,
@@ -129,7 +134,7 @@ function xattrsOf(systemPath: Buffer): readonly Xattr[] {
   const found: Xattr[] = []
   for (const bytes of names) {
     const name = byteString(bytes)
-    if (machineXattrs.has(name)) continue
+    if (isMachineXattr(name)) continue
     const value = readXattr(systemPath, name)
     if (value !== undefined) found.push({ name, value })
   }

@@ -8,7 +8,7 @@
 
 export { type LeafNode, TreeBuilder, type TreeBuilderOptions } from "./builder.ts"
 export { contentOfBytes, emptyContent, isWholeData, readPieces } from "./content.ts"
-export { directorySource } from "./directory-source.ts"
+export { directorySource, isMachineXattr } from "./directory-source.ts"
 export { dumpTree, treeDigest } from "./dump.ts"
 export { type ExtractOptions, extractTree } from "./extract.ts"
 export {
