@@ -1,5 +1,8 @@
 import { Command } from "commander"
 import { completionCommand } from "./commands/completion.ts"
+import { keygenCommand } from "./commands/keygen.ts"
+import { measureCommand } from "./commands/measure.ts"
+import { signCommand } from "./commands/sign.ts"
 import { descendants } from "./descendants.ts"
 import type { Io } from "./io.ts"
 
@@ -18,6 +21,9 @@ export function createProgram(io: Io): Command {
     .description("Protects the code and data files of containerised services.")
     .version("coffer 0.1.0")
     .addHelpText("after", exitCodes)
+  program.addCommand(keygenCommand(io))
+  program.addCommand(measureCommand(io))
+  program.addCommand(signCommand(io))
   program.addCommand(completionCommand(program, io))
   for (const command of [program, ...descendants(program)]) configure(command, io)
   return program

@@ -1,0 +1,113 @@
+import { closeSync, openSync } from "node:fs"
+import { Command } from "commander"
+import { toHex } from "../../bytes/index.ts"
+import { CofferError, fromSystem } from "../../errors.ts"
+import {
+  type FileSource,
+  looksSealed,
+  measurePages,
+  openFile,
+  readSealed,
+  writeAll,
+} from "../../seal/index.ts"
+import { describeFields, type RecordSink, SgxsReader } from "../../sgx/index.ts"
+import type { Io } from "../io.ts"
+import { progressBar } from "../progress.ts"
+
+interface Options {
+  readonly sgxs?: string
+  readonly json?: true
+}
+
+type Measured = Readonly<Record<string, unknown>> & { readonly mrEnclave: string }
+
+/** `coffer measure FILE`: MrEnclave of a sealed binary, or of an `.sgxs` stream. */
+export function measureCommand(io: Io): Command {
+  return new Command("measure")
+    .description("print MrEnclave")
+    .argument("<file>", "sealed binary, or .sgxs stream")
+    .option("--sgxs <file>", "write the stream of SGX records: its SHA-256 is MrEnclave")
+    .option("--json", "print one JSON document")
+    .addHelpText(
+      "after",
+      `
+The files in a sealed binary are in MrEnclave by the root hash of their hash tree; coffer binfs verify compares them all.
+
+Example:
+  coffer measure shop.sealed --sgxs shop.sgxs && sha256sum shop.sgxs`,
+    )
+    .action((file: string, options: Options) => {
+      const source = openFile(file)
+      try {
+        const found = measure(source, file, options, io)
+        io.print(options.json === true ? JSON.stringify(found) : found.mrEnclave)
+      } finally {
+        source.close()
+      }
+    })
+}
+
+function measure(source: FileSource, file: string, options: Options, io: Io): Measured {
+  const start = new Uint8Array(Math.min(source.size, 0x5000))
+  source.read(start, 0)
+  const tag = Buffer.from(start.subarray(0, 8)).toString("latin1")
+  if (tag === "ECREATE\0" || tag === "UNSIZED\0") return measureStream(source, options, io)
+  if (looksSealed(start)) return measureSealed(source, options)
+  throw new CofferError(
+    "config",
+    `${file}: wanted a sealed binary or an .sgxs stream, found something else`,
+    { hint: "make a sealed binary with: coffer seal DIR OUT --manifest coffer.yaml" },
+  )
+}
+
+function measureSealed(source: FileSource, options: Options): Measured {
+  const binary = readSealed(source)
+  if (options.sgxs !== undefined)
+    writeStream(options.sgxs, (sink) => measurePages(binary.stub, binary.manifestPages, sink))
+  return {
+    kind: "sealed-binary",
+    mrEnclave: toHex(binary.mrEnclave),
+    arch: binary.manifest.arch,
+    name: binary.manifest.name,
+    debug: binary.manifest.debug,
+    signature: binary.signature === undefined ? null : describeFields(binary.signature),
+  }
+}
+
+function writeStream(file: string, emit: (sink: RecordSink) => void): void {
+  try {
+    const fd = openSync(file, "w")
+    try {
+      let at = 0
+      emit((bytes) => {
+        writeAll(fd, bytes, at)
+        at += bytes.length
+      })
+    } finally {
+      closeSync(fd)
+    }
+  } catch (error) {
+    throw fromSystem(error, `write ${file}`)
+  }
+}
+
+const pieceSize = 1 << 20
+
+function measureStream(source: FileSource, options: Options, io: Io): Measured {
+  if (options.sgxs !== undefined)
+    throw new CofferError("usage", "--sgxs: wanted a sealed binary, found a stream already")
+  const reader = new SgxsReader()
+  const bar = progressBar(io, "measuring")
+  try {
+    for (let at = 0; at < source.size; at += pieceSize) {
+      const piece = new Uint8Array(Math.min(pieceSize, source.size - at))
+      source.read(piece, at)
+      reader.update(piece)
+      bar.update(at + piece.length, source.size)
+    }
+  } finally {
+    bar.end()
+  }
+  const { mrEnclave, ...counts } = reader.finish()
+  return { kind: "sgxs-stream", mrEnclave: toHex(mrEnclave), ...counts }
+}
