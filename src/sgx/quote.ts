@@ -1,4 +1,4 @@
-import { Cursor, fromHex, isZero, type StructTable } from "../bytes/index.ts"
+import { Cursor, fromHex, type StructTable } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
 import {
   readSgxReport,
@@ -51,11 +51,12 @@ export interface Quote {
   readonly qeReportSignature: Uint8Array
   readonly qeAuthData: Uint8Array
   readonly certification: CertificationData
+  /** What follows the signature data. Hosts hand out buffers with zeros at the end; anything else is no part of a quote. */
+  readonly trailing: Uint8Array
 }
 
 /**
- * A DCAP quote, version 3 (SGX), 4 or 5 (SGX, TDX 1.0, TDX 1.5). Every byte has a place: lengths add up, and what follows
- * the signature data (it occurs in the wild) is zero.
+ * A DCAP quote, version 3 (SGX), 4 or 5 (SGX, TDX 1.0, TDX 1.5). Every byte has a place: lengths add up.
  */
 export function parseQuote(bytes: Uint8Array): Quote {
   if (bytes.length > quoteMax)
@@ -78,8 +79,7 @@ export function parseQuote(bytes: Uint8Array): Quote {
   const signed = bytes.subarray(0, cursor.offset)
   const tail = new Cursor(cursor.bytes(cursor.u32("signature size"), "signature data"), "quote")
   const trailing = cursor.bytes(cursor.remaining, "trailing bytes")
-  if (!isZero(trailing)) throw cursor.fault("trailing bytes", "none, or zeros", "other bytes")
-  return { version, body, signed, ...readSignature(tail, version) }
+  return { version, body, signed, ...readSignature(tail, version), trailing }
 }
 
 function readBody(cursor: Cursor, version: 3 | 4, teeType: number): QuoteBody {

@@ -1,0 +1,212 @@
+import { fromHex } from "../bytes/index.ts"
+import {
+  type Certificate,
+  type Crl,
+  parseCertificate,
+  parseCrl,
+  parsePem,
+  tag,
+} from "../der/index.ts"
+import { CofferError } from "../errors.ts"
+import { rawMembers, type SignedJson, signatureOf, signedJson } from "./dcap/signed-json.ts"
+import { certificateTable } from "./snp/certificate-table.ts"
+
+/** A document of Intel's with the chain that came along; the chain's first certificate is the signer. */
+export interface SignedDocument extends SignedJson {
+  readonly chain: readonly Certificate[]
+}
+
+/**
+ * What a verification may look things up in: certificates, CRLs, Intel's documents, attestation keys. All of it is
+ * parsed only; it is believed for its signatures. The exception are `attestationKeys`: who fills the folder enrols them.
+ */
+export interface Collateral {
+  readonly tcbInfos: readonly SignedDocument[]
+  readonly identities: readonly SignedDocument[]
+  readonly crls: readonly Crl[]
+  readonly certificates: readonly Certificate[]
+  readonly attestationKeys: readonly AttestationKey[]
+}
+
+/** A TPM's attestation key: its whole public area (TPMT_PUBLIC), or a bare SubjectPublicKeyInfo. */
+export type AttestationKey =
+  | { readonly kind: "tpmt"; readonly bytes: Uint8Array }
+  | { readonly kind: "spki"; readonly bytes: Uint8Array }
+
+export interface CollateralFile {
+  /** For messages only: what a file is stands in its content. */
+  readonly name: string
+  readonly bytes: Uint8Array
+}
+
+interface Found {
+  readonly tcbInfos: SignedDocument[]
+  readonly identities: SignedDocument[]
+  readonly crls: Crl[]
+  readonly certificates: Certificate[]
+  readonly attestationKeys: AttestationKey[]
+}
+
+export const noCollateral: Collateral = {
+  tcbInfos: [],
+  identities: [],
+  crls: [],
+  certificates: [],
+  attestationKeys: [],
+}
+
+/** Larger than any CRL or TCB info of today by far; what is larger is not collateral. */
+export const collateralFileMax = 16 * 1024 * 1024
+
+/**
+ * Reads collateral in the shapes that people keep it in: Intel's PCS answers, one JSON with all of a quote's collateral
+ * (`tcb_info`, `tcb_info_signature`, …), PEM, DER, hex of DER, AMD's certificate table, TPMT_PUBLIC. Returns what was
+ * found and the names of the files that are none of these. A file that is one of these, but broken, throws.
+ */
+export function parseCollateral(files: readonly CollateralFile[]): {
+  readonly collateral: Collateral
+  readonly skipped: readonly string[]
+} {
+  const found: Found = {
+    tcbInfos: [],
+    identities: [],
+    crls: [],
+    certificates: [],
+    attestationKeys: [],
+  }
+  const skipped = files.filter((file) => !readFile(file, found)).map((file) => file.name)
+  // PCS gives the signer's chain beside the document (in a header, so in another file).
+  const withPool = (document: SignedDocument): SignedDocument =>
+    document.chain.length > 0 ? document : { ...document, chain: signersIn(found.certificates) }
+  return {
+    collateral: {
+      ...found,
+      tcbInfos: found.tcbInfos.map(withPool),
+      identities: found.identities.map(withPool),
+    },
+    skipped,
+  }
+}
+
+function isSigner(item: Certificate): boolean {
+  return item.subject.commonName === "Intel SGX TCB Signing"
+}
+
+function signersIn(certificates: readonly Certificate[]): readonly Certificate[] {
+  return [...certificates].toSorted((a, b) => Number(isSigner(b)) - Number(isSigner(a)))
+}
+
+function readFile(file: CollateralFile, found: Found): boolean {
+  const text = Buffer.from(file.bytes).toString("latin1")
+  if (/^\s*\{/.test(text))
+    return readJson(Buffer.from(file.bytes).toString("utf8"), file.name, found)
+  if (text.includes("-----BEGIN")) return readPem(text, file.name, found)
+  if (/^[0-9a-fA-F\s]+$/.test(text)) {
+    const bytes = fromHex(text.replaceAll(/\s/g, ""))
+    return bytes !== undefined && readBinary({ name: file.name, bytes }, found)
+  }
+  return readBinary(file, found)
+}
+
+function readBinary(file: CollateralFile, found: Found): boolean {
+  const { bytes, name } = file
+  const type = ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0)
+  if (type === 0x0001 || type === 0x0023) {
+    found.attestationKeys.push({ kind: "tpmt", bytes })
+    return true
+  }
+  const table = certificateTable(bytes)
+  if (table !== undefined) {
+    found.certificates.push(...table.map((der) => parseCertificate(der, name)))
+    return true
+  }
+  if (bytes[0] !== tag.sequence) return false
+  const certificate = attempt(() => parseCertificate(bytes, name))
+  if (certificate !== undefined) found.certificates.push(certificate)
+  else found.crls.push(parseCrl(bytes, name))
+  return true
+}
+
+function attempt<T>(parse: () => T): T | undefined {
+  try {
+    return parse()
+  } catch (error) {
+    if (error instanceof CofferError) return undefined
+    throw error
+  }
+}
+
+function readPem(text: string, name: string, found: Found): boolean {
+  const plain = text.includes("%0A") || text.includes("%20") ? decodeURIComponent(text) : text
+  let known = false
+  for (const { label, bytes } of parsePem(plain)) {
+    if (label === "CERTIFICATE") found.certificates.push(parseCertificate(bytes, name))
+    else if (label === "X509 CRL") found.crls.push(parseCrl(bytes, name))
+    else if (label === "PUBLIC KEY") found.attestationKeys.push({ kind: "spki", bytes })
+    else continue
+    known = true
+  }
+  return known
+}
+
+function readJson(text: string, name: string, found: Found): boolean {
+  const members = rawMembers(text, name)
+  if (members.has("tcbInfo") || members.has("enclaveIdentity")) {
+    const tcbInfo = signedJson(text, "tcbInfo", name)
+    const identity = signedJson(text, "enclaveIdentity", name)
+    if (tcbInfo !== undefined) found.tcbInfos.push({ ...tcbInfo, chain: [] })
+    if (identity !== undefined) found.identities.push({ ...identity, chain: [] })
+    return true
+  }
+  if (!members.has("tcb_info") && !members.has("qe_identity")) return false
+  pushDocument(members, "tcb_info", "tcbInfo", name, found.tcbInfos)
+  pushDocument(members, "qe_identity", "enclaveIdentity", name, found.identities)
+  for (const member of ["root_ca_crl", "pck_crl"]) pushCrl(members, member, name, found)
+  for (const member of ["pck_crl_issuer_chain", "pck_certificate_chain"]) {
+    const pem = stringMember(members, member)
+    if (pem !== undefined && pem !== "") readPem(pem, `${name}: ${member}`, found)
+  }
+  return true
+}
+
+function stringMember(members: ReadonlyMap<string, string>, member: string): string | undefined {
+  const value: unknown = JSON.parse(members.get(member) ?? "null")
+  return typeof value === "string" ? value : undefined
+}
+
+function pushDocument(
+  members: ReadonlyMap<string, string>,
+  member: string,
+  wrapped: string,
+  name: string,
+  to: SignedDocument[],
+): void {
+  const raw = members.get(member)
+  if (raw === undefined) return
+  const where = `${name}: ${member}`
+  const text = stringMember(members, member) ?? raw
+  const pem = stringMember(members, `${member}_issuer_chain`) ?? ""
+  const plain = pem.includes("%0A") ? decodeURIComponent(pem) : pem
+  const chain = parsePem(plain).map((block) => parseCertificate(block.bytes, where))
+  const inner = signedJson(text, wrapped, where)
+  const signature =
+    inner?.signature ?? signatureOf(stringMember(members, `${member}_signature`), where)
+  to.push({ text: inner?.text ?? text, signature, chain })
+}
+
+function pushCrl(
+  members: ReadonlyMap<string, string>,
+  member: string,
+  name: string,
+  found: Found,
+): void {
+  const value = stringMember(members, member)
+  if (value === undefined || value === "") return
+  const where = `${name}: ${member}`
+  if (value.includes("-----BEGIN")) {
+    readPem(value, where, found)
+    return
+  }
+  const bytes = fromHex(value) ?? new Uint8Array(Buffer.from(value, "base64"))
+  found.crls.push(parseCrl(bytes, where))
+}
