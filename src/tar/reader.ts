@@ -23,7 +23,7 @@ export interface TarOptions {
 }
 
 // What one extended header may hold. Container tools have the same limit.
-const maxExtensionSize = 1024 * 1024
+export const maxExtensionSize = 1024 * 1024
 // As ext4. No sum of offset and size can overflow then.
 const maxFileSize = 2 ** 44
 

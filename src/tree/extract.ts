@@ -17,7 +17,7 @@ import { link, listXattrs, mknod, removeXattr, setTimes, setXattr } from "../sys
 import { readPieces } from "./content.ts"
 import type { DirectoryNode, FileNode, OnProgress, TreeNode } from "./model.ts"
 import { openDirectoryFlags, pathIn } from "./system-path.ts"
-import { sortedChildren, walk } from "./walk.ts"
+import { dataSize, sortedChildren } from "./walk.ts"
 
 export interface ExtractOptions {
   /** Default `keep`, which needs root. `mine`: everything belongs to the caller, and setuid and setgid are dropped. */
@@ -197,17 +197,6 @@ class Extraction {
       throw fromSystem(error, `write ${displayName(path)}`, hint)
     }
   }
-}
-
-function dataSize(root: DirectoryNode): number {
-  const seen = new Set<TreeNode>()
-  let size = 0
-  for (const { node } of walk(root)) {
-    if (node.kind !== "file" || seen.has(node)) continue
-    seen.add(node)
-    for (const range of node.content.ranges) size += range.size
-  }
-  return size
 }
 
 // A default ACL of the directory that the caller gave would go down to everything that is made in it.

@@ -27,4 +27,4 @@ export {
   type Xattr,
 } from "./model.ts"
 export { badPath, maxDepth, maxNameSize, maxTargetSize } from "./path.ts"
-export { sortedChildren, type Visit, walk } from "./walk.ts"
+export { dataSize, sortedChildren, type Visit, walk } from "./walk.ts"

@@ -28,3 +28,15 @@ export function* walk(root: DirectoryNode): Generator<Visit> {
       stack.push({ prefix: `${path}/`, entries: sortedChildren(node).toReversed() })
   }
 }
+
+/** Bytes of data of all files, each once and without holes: what there is to copy. */
+export function dataSize(root: DirectoryNode): number {
+  const seen = new Set<TreeNode>()
+  let size = 0
+  for (const { node } of walk(root)) {
+    if (node.kind !== "file" || seen.has(node)) continue
+    seen.add(node)
+    for (const range of node.content.ranges) size += range.size
+  }
+  return size
+}
