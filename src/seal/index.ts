@@ -9,7 +9,7 @@ export { binfsOffsetOf, emitSealedHead } from "./layout.ts"
 export { measurePages } from "./measure.ts"
 export { looksSealed, readSealed, type SealedBinary } from "./read.ts"
 export { type SignInput, signSealed } from "./sign.ts"
-export { type ByteSource, type FileSource, openFile, sourceOfBytes, sourceOfFd } from "./source.ts"
+export { type FileSource, openFile, sourceOfBytes, sourceOfFd } from "./source.ts"
 export {
   type WriteImage,
   type WrittenBinary,

@@ -2,6 +2,7 @@ import { equalBytes, isZero, toHex } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
 import { type MeasuredManifest, parseManifest } from "../manifest/index.ts"
 import { pageSize, type SigstructClaims, sigstructSize, verifySigstruct } from "../sgx/index.ts"
+import { type ByteSource, blockSize, hashAreaSize } from "../verity/index.ts"
 import {
   binfsOffsetOf,
   emitSealedHead,
@@ -11,7 +12,6 @@ import {
   stubOffset,
 } from "./layout.ts"
 import { measurePages } from "./measure.ts"
-import type { ByteSource } from "./source.ts"
 
 export interface SealedBinary {
   readonly manifest: MeasuredManifest
@@ -100,23 +100,10 @@ function checkGeometry(manifest: MeasuredManifest, fileSize: number): void {
   if (binfs.size === 0) throw damaged("binfs.size", "a binary filesystem", "none")
   if (verity.offset !== binfs.offset + binfs.size)
     throw damaged("verity.offset", binfs.offset + binfs.size, verity.offset)
-  const treeSize = verityTreeSize(binfs.size)
+  const treeSize = hashAreaSize(binfs.size / blockSize)
   if (verity.size !== treeSize) throw damaged("verity.size", treeSize, verity.size)
   if (fileSize !== verity.offset + verity.size)
     throw damaged("size of the file", verity.offset + verity.size, fileSize)
-}
-
-const hashesPerBlock = 128
-
-/** Bytes of the hash tree over that many bytes of data. */
-export function verityTreeSize(dataSize: number): number {
-  let count = dataSize / pageSize
-  let total = 0
-  while (count > 1) {
-    count = Math.ceil(count / hashesPerBlock)
-    total += count
-  }
-  return total * pageSize
 }
 
 function sigstructOf(head: Uint8Array): Uint8Array | undefined {

@@ -1,12 +1,6 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs"
 import { CofferError, fromSystem } from "../errors.ts"
-
-/** Bytes that the adversary keeps for us: two reads of one place may differ. */
-export interface ByteSource {
-  readonly size: number
-  /** Fills the whole of `target`; short or failing reads are a `CofferError`. */
-  read(target: Uint8Array, position: number): void
-}
+import type { ByteSource } from "../verity/index.ts"
 
 export interface FileSource extends ByteSource {
   readonly fd: number

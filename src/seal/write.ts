@@ -15,9 +15,9 @@ import { dirname } from "node:path"
 import { toHex } from "../bytes/index.ts"
 import { CofferError, fromSystem } from "../errors.ts"
 import type { ManifestDraft, MeasuredManifest } from "../manifest/index.ts"
+import { blockSize, hashAreaSize } from "../verity/index.ts"
 import { binfsOffsetOf, emitSealedHead, manifestPages, stubPage } from "./layout.ts"
 import { measurePages } from "./measure.ts"
-import { verityTreeSize } from "./read.ts"
 
 /** What stands behind the head. Sizes in bytes; the hash tree follows the image at once. */
 export interface WrittenImage {
@@ -47,7 +47,7 @@ export function writeSealed(
     const offset = binfsOffsetOf(draft)
     const image = await writeImage(fd, offset)
     const { size, treeSize, rootHash } = image
-    if (treeSize !== verityTreeSize(size))
+    if (treeSize !== hashAreaSize(size / blockSize))
       throw new TypeError(`a tree over ${size} bytes has not ${treeSize}`)
     const manifest: MeasuredManifest = {
       ...draft,
