@@ -7,4 +7,5 @@
 export { type ElfSection, emitHead, sectionTypes } from "./head.ts"
 export { baseAddress, type Machine, machines } from "./machine.ts"
 export { emitSentenceNote, sentenceOf } from "./note.ts"
+export { type ElfFile, type LoadSegment, type NamedSection, readElf } from "./read.ts"
 export { emitStub } from "./stub.ts"

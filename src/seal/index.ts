@@ -8,6 +8,7 @@
 export { binfsOffsetOf, emitSealedHead } from "./layout.ts"
 export { measurePages } from "./measure.ts"
 export { looksSealed, readSealed, type SealedBinary } from "./read.ts"
+export { looksLikeSdkEnclave, measureSdkEnclave, type SdkEnclave } from "./sdk-enclave.ts"
 export { type SignInput, signSealed } from "./sign.ts"
 export { type FileSource, openFile, sourceOfBytes, sourceOfFd } from "./source.ts"
 export {

@@ -4,8 +4,10 @@ import { toHex } from "../../bytes/index.ts"
 import { CofferError, fromSystem } from "../../errors.ts"
 import {
   type FileSource,
+  looksLikeSdkEnclave,
   looksSealed,
   measurePages,
+  measureSdkEnclave,
   openFile,
   readSealed,
   writeAll,
@@ -21,11 +23,11 @@ interface Options {
 
 type Measured = Readonly<Record<string, unknown>> & { readonly mrEnclave: string }
 
-/** `coffer measure FILE`: MrEnclave of a sealed binary, or of an `.sgxs` stream. */
+/** `coffer measure FILE`: MrEnclave of a sealed binary, an `.sgxs` stream, or an enclave of the SGX SDK. */
 export function measureCommand(io: Io): Command {
   return new Command("measure")
     .description("print MrEnclave")
-    .argument("<file>", "sealed binary, or .sgxs stream")
+    .argument("<file>", "sealed binary, .sgxs stream, or signed enclave of Intel's SDK")
     .option("--sgxs <file>", "write the stream of SGX records: its SHA-256 is MrEnclave")
     .option("--json", "print one JSON document")
     .addHelpText(
@@ -53,6 +55,11 @@ function measure(source: FileSource, file: string, options: Options, io: Io): Me
   const tag = Buffer.from(start.subarray(0, 8)).toString("latin1")
   if (tag === "ECREATE\0" || tag === "UNSIZED\0") return measureStream(source, options, io)
   if (looksSealed(start)) return measureSealed(source, options)
+  if (tag.startsWith("\x7fELF") && source.size <= maxSdkSize) {
+    const bytes = new Uint8Array(source.size)
+    source.read(bytes, 0)
+    if (looksLikeSdkEnclave(bytes)) return measureSdk(bytes, options)
+  }
   throw new CofferError(
     "config",
     `${file}: wanted a sealed binary or an .sgxs stream, found something else`,
@@ -71,6 +78,22 @@ function measureSealed(source: FileSource, options: Options): Measured {
     name: binary.manifest.name,
     debug: binary.manifest.debug,
     signature: binary.signature === undefined ? null : describeFields(binary.signature),
+  }
+}
+
+/** Bytes: such an enclave is read into memory whole. */
+const maxSdkSize = 1 << 30
+
+function measureSdk(bytes: Uint8Array, options: Options): Measured {
+  if (options.sgxs !== undefined)
+    writeStream(options.sgxs, (sink) => {
+      measureSdkEnclave(bytes, sink)
+    })
+  const { mrEnclave, signature } = measureSdkEnclave(bytes)
+  return {
+    kind: "sgx-sdk-enclave",
+    mrEnclave: toHex(mrEnclave),
+    signature: describeFields(signature),
   }
 }
 
