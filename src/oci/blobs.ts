@@ -1,22 +1,19 @@
 import { createHash } from "node:crypto"
-import { closeSync, constants, createReadStream, fstatSync, openSync, readSync } from "node:fs"
+import { closeSync, constants, fstatSync, openSync } from "node:fs"
 import { join } from "node:path"
 import { CofferError, fromSystem } from "../errors.ts"
+import { type TarSource, tarSourceOfFile } from "../tar/index.ts"
 import type { Descriptor } from "./documents.ts"
 
-/** A range of an open file, whose bytes nobody has vouched for yet. */
-export interface ByteRange {
-  readonly fd: number
-  readonly offset: number
-  readonly size: number
-}
+/** Bytes that nobody has vouched for yet. */
+export type Unverified = TarSource
 
 /**
  * Where the blobs of an image lie. `find` gives the bytes that claim to be the blob; only `readBlob` and `spoolLayer`,
  * which check them, look inside. The caller closes the store.
  */
 export interface BlobStore {
-  find(digest: string): ByteRange | undefined
+  find(digest: string): Unverified | undefined
   close(): void
 }
 
@@ -25,23 +22,17 @@ const documentLimit = 4 << 20
 
 /** The whole blob, after its size and digest were checked. For documents only: at most 4 MiB. */
 export function readBlob(store: BlobStore, blob: Descriptor, what: string): Uint8Array {
-  const range = locate(store, blob, what)
-  if (blob.size > documentLimit) {
-    throw new CofferError(
-      "config",
-      `${what}: wanted at most ${documentLimit} bytes, found ${blob.size}`,
-    )
-  }
-  const bytes = readRange(range)
-  const found = `sha256:${createHash("sha256").update(bytes).digest("hex")}`
-  if (found !== blob.digest) throw wrongDigest(what, blob.digest, found)
+  const found = locate(store, blob, what)
+  const bytes = readSmall(found, what)
+  const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`
+  if (digest !== blob.digest) throw wrongDigest(what, blob.digest, digest)
   return bytes
 }
 
-/** The range of a blob whose size is what its descriptor says; its digest is still to be checked. */
-export function locate(store: BlobStore, blob: Descriptor, what: string): ByteRange {
-  const range = store.find(blob.digest)
-  if (range === undefined) {
+/** The bytes of a blob whose size is what its descriptor says; its digest is still to be checked. */
+export function locate(store: BlobStore, blob: Descriptor, what: string): Unverified {
+  const found = store.find(blob.digest)
+  if (found === undefined) {
     throw new CofferError(
       "missing",
       `${what}: wanted blob ${blob.digest}, found none in the image`,
@@ -50,13 +41,13 @@ export function locate(store: BlobStore, blob: Descriptor, what: string): ByteRa
       },
     )
   }
-  if (range.size !== blob.size) {
+  if (found.size !== blob.size) {
     throw new CofferError(
       "integrity",
-      `${what}: blob ${blob.digest}: wanted ${blob.size} bytes, found ${range.size}`,
+      `${what}: blob ${blob.digest}: wanted ${blob.size} bytes, found ${found.size}`,
     )
   }
-  return range
+  return found
 }
 
 export function wrongDigest(what: string, want: string, have: string): CofferError {
@@ -65,39 +56,40 @@ export function wrongDigest(what: string, want: string, have: string): CofferErr
   })
 }
 
-/** All of a range. Fails with `io` when the file is shorter. */
-export function readRange(range: ByteRange): Uint8Array {
-  const bytes = new Uint8Array(range.size)
-  for (let at = 0; at < range.size; ) {
-    const count = readSync(range.fd, bytes, at, range.size - at, range.offset + at)
-    if (count === 0)
-      throw new CofferError("io", `the image ends early: wanted ${range.size} bytes, found ${at}`)
-    at += count
-  }
+function readAll(source: Unverified): Uint8Array {
+  const bytes = new Uint8Array(source.size)
+  source.read(bytes, 0)
   return bytes
 }
 
-export function streamRange(range: ByteRange): NodeJS.ReadableStream {
-  const { fd, offset, size } = range
-  return createReadStream("", {
-    fd,
-    start: offset,
-    end: offset + size - 1,
-    autoClose: false,
-    highWaterMark: 1 << 20,
-  })
+/** A document that no digest vouches for: the entry points of a store. At most 4 MiB. */
+export function readSmall(source: Unverified, what: string): Uint8Array {
+  if (source.size <= documentLimit) return readAll(source)
+  throw new CofferError(
+    "config",
+    `${what}: wanted at most ${documentLimit} bytes, found ${source.size}`,
+  )
+}
+
+const pieceSize = 1 << 20
+
+/** All bytes in pieces of at most 1 MiB, each in memory of its own. */
+export function* piecesOf(source: Unverified): Generator<Uint8Array> {
+  for (let at = 0; at < source.size; at += pieceSize) {
+    const piece = new Uint8Array(Math.min(pieceSize, source.size - at))
+    source.read(piece, at)
+    yield piece
+  }
 }
 
 /** The blobs of a layout directory: `blobs/sha256/HEX`. */
 export function directoryBlobs(directory: string): BlobStore {
-  const open = new Map<string, ByteRange>()
+  const open = new Map<string, OpenFile>()
   return {
     find(digest) {
-      const known = open.get(digest)
-      if (known !== undefined) return known
-      const range = openRegular(join(directory, "blobs", ...digest.split(":")))
-      if (range !== undefined) open.set(digest, range)
-      return range
+      const file = open.get(digest) ?? openRegular(join(directory, "blobs", ...digest.split(":")))
+      if (file !== undefined) open.set(digest, file)
+      return file?.source
     },
     close() {
       for (const { fd } of open.values()) closeSync(fd)
@@ -106,8 +98,13 @@ export function directoryBlobs(directory: string): BlobStore {
   }
 }
 
-/** The file as one range; undefined when it is not there. What is no regular file (a fifo would block us for ever) is refused. */
-export function openRegular(path: string): ByteRange | undefined {
+export interface OpenFile {
+  readonly fd: number
+  readonly source: Unverified
+}
+
+/** Undefined when it is not there. What is no regular file (a fifo would block us for ever) is refused. */
+export function openRegular(path: string): OpenFile | undefined {
   let fd: number
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
@@ -116,8 +113,7 @@ export function openRegular(path: string): ByteRange | undefined {
     if (known instanceof CofferError && known.code === "missing") return undefined
     throw known
   }
-  const stat = fstatSync(fd)
-  if (stat.isFile()) return { fd, offset: 0, size: stat.size }
+  if (fstatSync(fd).isFile()) return { fd, source: tarSourceOfFile(fd) }
   closeSync(fd)
   throw new CofferError("config", `${path}: wanted a regular file, found something else`)
 }

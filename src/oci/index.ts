@@ -7,18 +7,8 @@
  * written is a function of the image alone, beside its place first, synced and renamed.
  */
 
-export { type BlobStore, readBlob } from "./blobs.ts"
-export {
-  type Descriptor,
-  type ImageConfig,
-  type ImageIndex,
-  type ImageManifest,
-  mediaTypes,
-  parseImageConfig,
-  parseImageIndex,
-  parseImageManifest,
-} from "./documents.ts"
-export { type Layer, openLayout, type Platform, type SourceImage } from "./layout.ts"
+export { type Descriptor, type ImageConfig, type ImageManifest, mediaTypes } from "./documents.ts"
+export type { Layer, Platform, SourceImage } from "./layout.ts"
 export { type BlobSink, LayoutWriter } from "./layout-writer.ts"
+export { type ImageTree, imageTree, type OpenOptions, openImage } from "./open.ts"
 export { type ImageReference, parseImageReference } from "./reference.ts"
-export { type Spool, spoolLayer } from "./spool.ts"

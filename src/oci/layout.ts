@@ -2,7 +2,7 @@ import { closeSync, constants, openSync } from "node:fs"
 import { join } from "node:path"
 import { z } from "zod"
 import { CofferError, fromSystem } from "../errors.ts"
-import { type BlobStore, directoryBlobs, openRegular, readBlob, readRange } from "./blobs.ts"
+import { type BlobStore, directoryBlobs, openRegular, readBlob, readSmall } from "./blobs.ts"
 import {
   type Descriptor,
   type ImageConfig,
@@ -49,7 +49,13 @@ export function openLayout(
   const marker = readDocument(directory, "oci-layout")
   checkLayoutVersion(marker, directory)
   const index = readDocument(directory, "index.json")
-  return openIndexed(directoryBlobs(directory), index, { what: directory, tag, platform })
+  const blobs = directoryBlobs(directory)
+  try {
+    return openIndexed(blobs, index, { what: directory, tag, platform })
+  } catch (error) {
+    blobs.close()
+    throw error
+  }
 }
 
 export interface Wanted {
@@ -59,15 +65,10 @@ export interface Wanted {
   readonly platform: Platform
 }
 
-/** The image that an `index.json` names by tag. Closes `blobs` when it fails. */
+/** The image that an `index.json` names by tag. */
 export function openIndexed(blobs: BlobStore, index: Uint8Array, wanted: Wanted): SourceImage {
-  try {
-    const chosen = chooseByTag(parseImageIndex(index).manifests, wanted)
-    return openManifest(blobs, chosen, wanted, indexDepth)
-  } catch (error) {
-    blobs.close()
-    throw error
-  }
+  const chosen = chooseByTag(parseImageIndex(index).manifests, wanted)
+  return openManifest(blobs, chosen, wanted, indexDepth)
 }
 
 export function checkLayoutVersion(bytes: Uint8Array, what: string): void {
@@ -91,22 +92,17 @@ function parseJson(bytes: Uint8Array): unknown {
 
 function readDocument(directory: string, name: string): Uint8Array {
   checkDirectory(directory)
-  const range = openRegular(join(directory, name))
-  if (range === undefined) {
+  const file = openRegular(join(directory, name))
+  if (file === undefined) {
     throw new CofferError(
       "missing",
       `${directory}: wanted an OCI image layout, found no ${name} in it`,
     )
   }
   try {
-    if (range.size > 4 << 20)
-      throw new CofferError(
-        "config",
-        `${directory}/${name}: wanted at most 4 MiB, found ${range.size} bytes`,
-      )
-    return readRange(range)
+    return readSmall(file.source, `${directory}/${name}`)
   } finally {
-    closeSync(range.fd)
+    closeSync(file.fd)
   }
 }
 

@@ -6,8 +6,12 @@ import { join } from "node:path"
 import { type TestContext, test } from "node:test"
 import { gzipSync, zstdCompressSync } from "node:zlib"
 import { CofferError, type ErrorCode } from "../errors.ts"
+import { readBlob } from "./blobs.ts"
 import type { Descriptor } from "./documents.ts"
-import { LayoutWriter, openLayout, parseImageReference, readBlob, spoolLayer } from "./index.ts"
+import { openLayout } from "./layout.ts"
+import { LayoutWriter } from "./layout-writer.ts"
+import { parseImageReference } from "./reference.ts"
+import { spoolLayer } from "./spool.ts"
 
 const platform = { os: "linux", architecture: "amd64" }
 const layerType = "application/vnd.oci.image.layer.v1.tar"

@@ -1,0 +1,157 @@
+import { execFile } from "node:child_process"
+import { closeSync, mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { promisify } from "node:util"
+import { CofferError, isErrno } from "../errors.ts"
+import type { DirectoryNode, OnProgress } from "../tree/index.ts"
+import { plainDirectory } from "../tree/index.ts"
+import { openArchive } from "./archives.ts"
+import { openRegular } from "./blobs.ts"
+import { applyLayer } from "./layers.ts"
+import { openLayout, type Platform, type SourceImage } from "./layout.ts"
+import type { ImageReference } from "./reference.ts"
+import { type Spool, spoolLayer, spoolStream } from "./spool.ts"
+
+const run = promisify(execFile)
+
+export interface OpenOptions {
+  readonly platform: Platform
+  /** Where `docker-archive:-` reads from. */
+  readonly input: AsyncIterable<Uint8Array>
+}
+
+/** Opens an image wherever it is; the caller closes it. */
+export async function openImage(
+  reference: ImageReference,
+  options: OpenOptions,
+): Promise<SourceImage> {
+  const { platform } = options
+  switch (reference.kind) {
+    case "layout":
+      return openLayout(reference.directory, reference.tag, platform)
+    case "oci-archive":
+      return openArchiveFile(reference.file, reference.tag, platform)
+    case "docker-archive": {
+      if (reference.file !== undefined)
+        return openArchiveFile(reference.file, reference.tag, platform)
+      const spool = await spoolStream(options.input, "the image on standard input")
+      return openArchive(
+        spool,
+        { what: "standard input", tag: reference.tag, platform },
+        once(() => spool.close()),
+      )
+    }
+    case "skopeo":
+      return openThroughSkopeo(reference.name, platform)
+    case "bare":
+      return openBare(reference.name, platform)
+  }
+}
+
+function once(close: () => void): () => void {
+  let closed = false
+  return () => {
+    if (!closed) close()
+    closed = true
+  }
+}
+
+function openArchiveFile(path: string, tag: string | undefined, platform: Platform): SourceImage {
+  const file = openRegular(path)
+  if (file === undefined) {
+    throw new CofferError("missing", `image archive ${path}: wanted a file, found none`)
+  }
+  return openArchive(
+    file.source,
+    { what: path, tag, platform },
+    once(() => closeSync(file.fd)),
+  )
+}
+
+async function openBare(name: string, platform: Platform): Promise<SourceImage> {
+  try {
+    return await openThroughSkopeo(`containers-storage:${name}`, platform)
+  } catch (local) {
+    if (!(local instanceof CofferError) || local.reason !== "skopeo") throw local
+    return openThroughSkopeo(`docker://${name}`, platform)
+  }
+}
+
+/** Copies into a temporary layout, which goes when the image is closed. */
+async function openThroughSkopeo(name: string, platform: Platform): Promise<SourceImage> {
+  const directory = mkdtempSync(join(tmpdir(), "coffer-image-"))
+  const remove = once(() => rmSync(directory, { recursive: true, force: true }))
+  try {
+    const choice = ["--override-os", platform.os, "--override-arch", platform.architecture]
+    await skopeo([...choice, "copy", "--quiet", name, `oci:${directory}:image`], name)
+    const image = openLayout(directory, "image", platform)
+    return {
+      ...image,
+      close() {
+        image.close()
+        remove()
+      },
+    }
+  } catch (error) {
+    remove()
+    throw error
+  }
+}
+
+async function skopeo(args: readonly string[], what: string): Promise<void> {
+  try {
+    await run("skopeo", [...args])
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) {
+      throw new CofferError("missing", `image ${what}: wanted the tool skopeo, found none`, {
+        hint: "install it (apt-get install skopeo), or give an oci: layout or an archive",
+      })
+    }
+    const said =
+      error instanceof Error && "stderr" in error ? String(error.stderr).trim() : String(error)
+    throw new CofferError(
+      "missing",
+      `image ${what}: wanted skopeo to copy it, found: ${lastLine(said)}`,
+      {
+        reason: "skopeo",
+        cause: error,
+      },
+    )
+  }
+}
+
+function lastLine(text: string): string {
+  return text.split("\n").at(-1) ?? ""
+}
+
+/** The root filesystem of an image, whose content stays readable until it is closed. */
+export interface ImageTree {
+  readonly root: DirectoryNode
+  close(): void
+}
+
+/** Checks and applies all layers. Progress counts bytes of layers after decompression. */
+export async function imageTree(image: SourceImage, onProgress: OnProgress): Promise<ImageTree> {
+  const spools: Spool[] = []
+  const close = once(() => {
+    for (const spool of spools) spool.close()
+  })
+  let done = 0
+  const onSpooled = (size: number) => {
+    done += size
+    onProgress(done, undefined)
+  }
+  try {
+    let root: DirectoryNode | undefined
+    for (const layer of image.layers) {
+      const spool = await spoolLayer(image.blobs, layer.blob, layer.diffId, onSpooled)
+      spools.push(spool)
+      root = applyLayer(root, spool)
+    }
+    return { root: root ?? { kind: "directory", meta: plainDirectory, children: new Map() }, close }
+  } catch (error) {
+    close()
+    throw error
+  }
+}
