@@ -79,6 +79,13 @@ export function signAct(act: Act, keys: readonly KeyObject[]): SignedAct {
   }
 }
 
+function no(field: string, wanted: string, found: string): CofferError {
+  return new CofferError("refused", `${field}: wanted ${wanted}, found ${found}`, {
+    reason: `act-${field.replace(/.*\./, "")}`,
+    facts: { field, wanted, found },
+  })
+}
+
 /** Throws `refused` unless enough keys of `verb`'s quorum have signed this act, for this CAS, and in time. */
 export function requireQuorum(
   signed: SignedAct,
@@ -87,11 +94,6 @@ export function requireQuorum(
   context: { readonly casKey: string; readonly now: number },
 ): readonly string[] {
   const { act } = signed
-  const no = (field: string, wanted: string, found: string): CofferError =>
-    new CofferError("refused", `${field}: wanted ${wanted}, found ${found}`, {
-      reason: `act-${field.replace(/.*\./, "")}`,
-      facts: { field, wanted, found },
-    })
   if (act.cas !== context.casKey) throw no("act.cas", `this CAS, ${context.casKey}`, act.cas)
   const seconds = Math.floor(context.now / 1000)
   if (act.expires < seconds || act.expires > seconds + maxAhead)

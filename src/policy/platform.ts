@@ -21,13 +21,13 @@ export const tcbStatuses = [
 
 const intelTcb = {
   tolerate: z.array(z.enum(tcbStatuses)).max(tcbStatuses.length).default([]),
-  /** Advisories that may be open when a tolerated status has some; `["*"]` is refused: name them. */
+  /** Advisories that may be open when a status has some; absent: any that a tolerated status brings. */
   advisories: z
     .array(
       z.string().regex(/^INTEL-[A-Z]{2}-\d{5}$/, { error: "an advisory such as INTEL-SA-00615" }),
     )
     .max(256)
-    .default([]),
+    .optional(),
   minTcbEvaluation: countSchema(0, 1_000_000).default(0),
 }
 
@@ -55,12 +55,8 @@ const tdxSchema = z.strictObject({
 })
 
 const sgxSchema = z.strictObject({
+  /** The enclave speaks for itself, with no agent: the service's measurements and signer judge it. */
   type: z.literal("sgx"),
-  /** The enclave of the platform's agent, or the service's own where it is one; empty: judged by the service alone. */
-  mrenclave: z.array(hexSchema(32)).max(64).default([]),
-  mrsigner: z.array(hexSchema(32)).max(64).default([]),
-  product: countSchema(0, 65_535).optional(),
-  minSvn: countSchema(0, 65_535).default(0),
   insecureDebug: z.boolean().default(false),
   ...intelTcb,
   maxAge,
@@ -89,7 +85,6 @@ const snpSchema = z.strictObject({
   hostData: z.array(hexSchema(32)).max(64).default([]),
   idKeyDigest: z.array(hexSchema(48)).max(64).default([]),
   chipId: z.array(hexSchema(64)).max(1024).default([]),
-  allowVlek: z.boolean().default(false),
   allowSmt: z.boolean().default(true),
   insecureDebug: z.boolean().default(false),
   insecureMigration: z.boolean().default(false),
@@ -98,8 +93,8 @@ const snpSchema = z.strictObject({
 
 const tpmSchema = z.strictObject({
   type: z.literal("tpm2"),
-  /** SHA-256 of the SubjectPublicKeyInfo of each enrolled attestation key: anybody can quote any value with a software TPM. */
-  attestationKeys: z.array(hexSchema(32)).min(1, "at least one enrolled key").max(4096),
+  /** TPM Names (`000b` and SHA-256) of enrolled attestation keys: anybody can quote any value with a software TPM. */
+  attestationKeys: z.array(hexSchema(34)).min(1, "at least one enrolled key").max(4096),
   /** PCR number to the values that are accepted (SHA-256 bank). */
   pcrs: z
     .record(

@@ -1,0 +1,273 @@
+import { z } from "zod"
+import {
+  type EvidenceClaims,
+  type EvidenceContext,
+  parseEvidence,
+  platformDigest,
+  type VerifiedPlatform,
+  verifyEvidence,
+} from "../attest/index.ts"
+import { canonicalJson, fromHex, toHex } from "../bytes/index.ts"
+import { CofferError } from "../errors.ts"
+import {
+  type AccessRequest,
+  decide,
+  type Policy,
+  type Refusal,
+  refusalText,
+  type Service,
+} from "../policy/index.ts"
+import { type SealedAnswer, sealAnswer } from "./answer.ts"
+import type { Challenger } from "./challenge.ts"
+import { type Configuration, configure } from "./configuration.ts"
+import { casRollback, type SignedHead, signedHeadSchema } from "./head.ts"
+import type { Identity } from "./identity.ts"
+import type { Ledger, Transaction } from "./ledger.ts"
+import { judgePlatform } from "./platforms.ts"
+import { requirePolicy } from "./policies.ts"
+import { readVolume, type VolumeRow } from "./volumes.ts"
+
+const nameText = z.string().min(1).max(63)
+
+export const attestRequestSchema = z.strictObject({
+  policy: nameText,
+  service: nameText,
+  nonce: z.string().regex(/^[0-9a-f]{64}$/),
+  evidence: z.unknown(),
+  /** Absent: every volume that the service is granted, instance 0. */
+  volumes: z
+    .array(
+      z.strictObject({
+        name: nameText,
+        access: z.enum(["read", "write"]),
+        instance: z.int().min(0).max(9999).default(0),
+        takeover: z.boolean().default(false),
+      }),
+    )
+    .max(64)
+    .optional(),
+  /** The newest signed head that the asker has seen, from its own memory or from a volume. */
+  seen: signedHeadSchema.optional(),
+})
+export type AttestRequest = z.output<typeof attestRequestSchema>
+
+export interface Attestation {
+  readonly answer: SealedAnswer
+  readonly head: SignedHead
+}
+
+export interface AttestOptions {
+  readonly ledger: Ledger
+  readonly identity: Identity
+  readonly challenger: Challenger
+  /** What verification needs beside the exchange itself: collateral and roots. */
+  readonly evidence: Partial<EvidenceContext>
+  now(): number
+}
+
+const challengeMs = 60_000
+const platformMaxMs = 7 * 86_400_000
+const clockSlackMs = 5000
+const cacheMax = 1024
+
+/** Challenge, evidence, policy, configuration: the one place where keys leave the CAS. */
+export class Attester {
+  readonly #options: AttestOptions
+  readonly #platforms = new Map<string, VerifiedPlatform>()
+
+  constructor(options: AttestOptions) {
+    this.#options = options
+  }
+
+  async attest(request: AttestRequest): Promise<Attestation> {
+    const { ledger, identity } = this.#options
+    const nonce = this.#requireFresh(request.nonce)
+    const { claims, ageMs } = this.#verify(request, nonce)
+    const { value, head } = await ledger.transact(async (tx) => {
+      await useNonce(tx, request.nonce)
+      if (request.seen !== undefined) await requireSeen(tx, request.seen)
+      return await this.#release(tx, request, claims, ageMs)
+    })
+    // A refusal is a committed entry of the log, so it is thrown here and not in the transaction.
+    if ("refusal" in value) throw refused(value.refusal)
+    const plain = canonicalJson({ ...value.configuration, head })
+    const context = { nonce, ephemeralKey: claims.ephemeralKey, casKey: identity.publicKey }
+    return { answer: sealAnswer(plain, context, identity.privateKey), head }
+  }
+
+  #requireFresh(hex: string): Uint8Array {
+    const nonce = fromHex(hex) ?? new Uint8Array()
+    const age = this.#options.challenger.age(nonce, this.#options.now())
+    if (age !== undefined && age >= -clockSlackMs && age <= challengeMs) return nonce
+    throw new CofferError(
+      "refused",
+      `nonce: wanted a challenge of this CAS from the last ${challengeMs / 1000} s, found ${age === undefined ? "another" : "an old one"}`,
+      {
+        reason: "nonce",
+        hint: "ask for a new challenge",
+      },
+    )
+  }
+
+  #verify(
+    request: AttestRequest,
+    nonce: Uint8Array,
+  ): { readonly claims: EvidenceClaims; readonly ageMs: number } {
+    const { challenger, identity } = this.#options
+    const now = this.#options.now()
+    const evidence = parseEvidence(request.evidence)
+    const context: EvidenceContext = {
+      ...this.#options.evidence,
+      now: Math.floor(now / 1000),
+      nonce,
+      casKey: identity.publicKey,
+      policyName: `${request.policy}/${request.service}`,
+      acceptsPlatformNonce: (given) => {
+        const age = challenger.age(given, now)
+        return age !== undefined && age >= -clockSlackMs && age <= platformMaxMs
+      },
+    }
+    if (evidence.platform.type === "sgx")
+      return { claims: verifyEvidence(evidence, context), ageMs: 0 }
+    const ageMs = challenger.age(fromHex(evidence.platform.nonce) ?? new Uint8Array(), now) ?? 0
+    const digest = toHex(platformDigest(evidence.platform))
+    const known = ageMs <= platformMaxMs ? this.#platforms.get(digest) : undefined
+    const claims = verifyEvidence(evidence, context, known)
+    if (known === undefined)
+      this.#remember(digest, {
+        claims: claims.platform,
+        nodeKey: fromHex(claims.nodeKey) ?? new Uint8Array(),
+      })
+    return { claims, ageMs }
+  }
+
+  #remember(digest: string, platform: VerifiedPlatform): void {
+    const [oldest] = this.#platforms.keys()
+    if (this.#platforms.size >= cacheMax && oldest !== undefined) this.#platforms.delete(oldest)
+    this.#platforms.set(digest, platform)
+  }
+
+  async #release(
+    tx: Transaction,
+    request: AttestRequest,
+    claims: EvidenceClaims,
+    ageMs: number,
+  ): Promise<{ readonly configuration: Configuration } | { readonly refusal: Refusal }> {
+    const stored = await requirePolicy(tx, request.policy)
+    const subject = `${request.policy}/${request.service}`
+    const access = accessRequest(request, stored.policy, claims)
+    const rows = await volumeRows(tx, request.policy, access)
+    const decision = decide(stored.policy, access, {
+      judgePlatform: (name, platform) => judgePlatform(name, platform, claims.platform, ageMs),
+      highestSvn: (volume, instance) => rows.get(`${volume}/${instance}`)?.highestSvn ?? 0,
+    })
+    const about = { mrEnclave: claims.enclave.mrEnclave, platformType: claims.platform.type }
+    if (!decision.accepted) {
+      const { field, wanted, found } = decision.refusal
+      tx.log("refused", subject, { ...about, field })
+      await tx.put("verdicts", subject, {
+        accepted: false,
+        time: tx.time,
+        ...about,
+        field,
+        wanted,
+        found,
+      })
+      return { refusal: decision.refusal }
+    }
+    const configuration = await configure(tx, {
+      stored,
+      request,
+      access,
+      claims,
+      platform: decision.platform,
+      tokenKey: this.#options.identity.tokenKey,
+    })
+    tx.log("attested", subject, { ...about, platform: decision.platform, policyHash: stored.hash })
+    await tx.put("verdicts", subject, {
+      accepted: true,
+      time: tx.time,
+      ...about,
+      platform: decision.platform,
+    })
+    return { configuration }
+  }
+}
+
+function refused(refusal: Refusal): CofferError {
+  return new CofferError("refused", refusalText(refusal), {
+    reason: `policy-${refusal.field.replaceAll(/[^A-Za-z0-9]+/g, "-")}`,
+    facts: { ...refusal },
+    hint: "the policy says no: change the policy if this is meant to be",
+  })
+}
+
+/** A challenge is used once, by whichever replica; what is too old to be accepted is cleared away. */
+async function useNonce(tx: Transaction, nonce: string): Promise<void> {
+  if ((await tx.get("nonces", nonce)) !== undefined)
+    throw new CofferError(
+      "refused",
+      "nonce: wanted a challenge that was not used before, found a used one",
+      { reason: "nonce-used" },
+    )
+  await tx.put("nonces", nonce, true)
+  for (const old of await tx.keys("nonces", "", 4)) {
+    const time = Number.parseInt(old.slice(0, 12), 16)
+    if (time < tx.time - 2 * challengeMs) await tx.remove("nonces", old)
+  }
+}
+
+/** The asker has seen a head with our signature: our log must have it. */
+async function requireSeen(tx: Transaction, seen: SignedHead): Promise<void> {
+  if (seen.sequence === 0) return
+  const found = await tx.hashAt(seen.sequence)
+  if (found !== seen.hash)
+    throw casRollback(
+      `entry ${seen.sequence} (${seen.hash.slice(0, 16)}…)`,
+      found === undefined ? "none" : found.slice(0, 16),
+    )
+}
+
+function accessRequest(
+  request: AttestRequest,
+  policy: Policy,
+  claims: EvidenceClaims,
+): AccessRequest {
+  const { enclave } = claims
+  const service = Object.hasOwn(policy.services, request.service)
+    ? policy.services[request.service]
+    : undefined
+  return {
+    service: request.service,
+    enclave: {
+      mrEnclave: enclave.mrEnclave,
+      mrSigner: enclave.mrSigner,
+      product: enclave.productId,
+      svn: enclave.svn,
+      debug: enclave.debug,
+      runtimeVersion: enclave.runtimeVersion.join("."),
+    },
+    volumes: request.volumes ?? granted(service),
+  }
+}
+
+function granted(service: Service | undefined): AccessRequest["volumes"] {
+  return Object.entries(service?.volumes ?? {}).map(([name, access]) => ({
+    name,
+    access,
+    instance: 0,
+  }))
+}
+
+async function volumeRows(
+  tx: Transaction,
+  policy: string,
+  access: AccessRequest,
+): Promise<Map<string, VolumeRow>> {
+  const rows = new Map<string, VolumeRow>()
+  for (const { name, instance } of access.volumes) {
+    const row = await readVolume(tx, { policy, volume: name, instance })
+    if (row !== undefined) rows.set(`${name}/${instance}`, row)
+  }
+  return rows
+}

@@ -1,0 +1,290 @@
+import { z } from "zod"
+import type { EvidenceContext } from "../attest/index.ts"
+import { CofferError } from "../errors.ts"
+import { type SignedAct } from "./acts.ts"
+import { type Attestation, Attester, type AttestRequest } from "./attestation.ts"
+import type { AuditPoint } from "./audit.ts"
+import { Challenger } from "./challenge.ts"
+import type { SignedHead } from "./head.ts"
+import { type Identity, loadIdentity } from "./identity.ts"
+import { Ledger, type Transaction } from "./ledger.ts"
+import { type ActResult, perform, type VolumeView, viewOf } from "./perform.ts"
+import { storedPolicy } from "./policies.ts"
+import type {
+  CasInfo,
+  CurrentRequest,
+  KeysReply,
+  LeaseCall,
+  MoveRequest,
+  PositionReply,
+  RekeyRequest,
+} from "./requests.ts"
+import { RowSealer } from "./rows.ts"
+import type { Backend } from "./store/backend.ts"
+import {
+  fork,
+  leaseMs,
+  moveTag,
+  readVolume,
+  requireToken,
+  type VolumeRow,
+  volumeKey,
+  volumeRowSchema,
+} from "./volumes.ts"
+
+export const casVersion = "0.1.0"
+
+export interface CasOptions {
+  readonly backend: Backend
+  /** 32 bytes. */
+  readonly master: Uint8Array
+  /** Make the identity when the database is empty. */
+  readonly create: boolean
+  /** Milliseconds. */
+  now(): number
+  /** Collateral and roots for verification. */
+  readonly evidence?: Partial<EvidenceContext>
+}
+
+const verdictSchema = z.object({
+  accepted: z.boolean(),
+  time: z.int(),
+  mrEnclave: z.string(),
+  platformType: z.string(),
+  platform: z.string().optional(),
+  field: z.string().optional(),
+  wanted: z.string().optional(),
+  found: z.string().optional(),
+})
+export type Verdict = Readonly<z.infer<typeof verdictSchema>> & { readonly subject: string }
+
+export interface PolicyView {
+  readonly name: string
+  readonly hash: string
+  readonly revision: number
+  readonly changed: number
+  readonly services: readonly string[]
+  readonly insecure: boolean
+}
+
+/** The configuration and attestation service itself, with no network: a server or an embedding speaks to it. */
+export class Cas {
+  readonly #backend: Backend
+  readonly #identity: Identity
+  readonly #ledger: Ledger
+  readonly #challenger: Challenger
+  readonly #attester: Attester
+  readonly #now: () => number
+
+  private constructor(options: CasOptions, identity: Identity, sealer: RowSealer) {
+    const now = () => options.now()
+    this.#backend = options.backend
+    this.#identity = identity
+    this.#now = now
+    this.#ledger = new Ledger({
+      backend: options.backend,
+      sealer,
+      identity: identity.privateKey,
+      casKey: identity.name,
+      now,
+    })
+    this.#challenger = new Challenger(options.master)
+    this.#attester = new Attester({
+      ledger: this.#ledger,
+      identity,
+      challenger: this.#challenger,
+      evidence: options.evidence ?? {},
+      now,
+    })
+  }
+
+  static async open(options: CasOptions): Promise<Cas> {
+    if (options.master.length !== 32) throw new TypeError("a master key has 32 bytes")
+    const sealer = new RowSealer(options.master)
+    const identity = await loadIdentity(options.backend, options.master, sealer, options.create)
+    return new Cas(options, identity, sealer)
+  }
+
+  /** The key that clients pin. */
+  get identity(): Identity {
+    return this.#identity
+  }
+
+  async info(): Promise<CasInfo> {
+    return {
+      cas: this.#identity.name,
+      version: casVersion,
+      time: this.#now(),
+      head: await this.#ledger.head(),
+    }
+  }
+
+  /** 32 bytes, for one attestation within a minute; also for platform evidence, which lives as long as a policy says. */
+  challenge(): Uint8Array {
+    return this.#challenger.make(this.#now())
+  }
+
+  attest(request: AttestRequest): Promise<Attestation> {
+    return this.#attester.attest(request)
+  }
+
+  async act(signed: SignedAct): Promise<{ readonly result: ActResult; readonly head: SignedHead }> {
+    const { value, head } = await this.#ledger.transact((tx) =>
+      perform(tx, signed, this.#identity.name),
+    )
+    return { result: value, head }
+  }
+
+  /** Idempotent within an epoch. Throws `rollback` for every kind of fork, `refused` for a token that is not the lease's. */
+  async moveTag(request: MoveRequest): Promise<PositionReply> {
+    return await this.#position(request, (tx, row) => moveTag(tx, request, row, request))
+  }
+
+  /** What the CAS holds as the newest state. For readers too. */
+  async current(request: CurrentRequest): Promise<PositionReply> {
+    const row = await this.#ledger.read("volumes", volumeKey(request))
+    if (row === undefined) throw unknownVolume(request)
+    const found = volumeRowSchema.parse(row)
+    this.#authorise(request, found, request.access)
+    return positionReply(found, await this.#ledger.head())
+  }
+
+  /** Keeps the lease for another while, or (`ended`) gives it back, so that the next writer need not wait. */
+  async renew(request: LeaseCall, ended: boolean): Promise<PositionReply> {
+    return await this.#position(request, async (tx, row) => {
+      if (row.epoch !== request.epoch)
+        throw fork(
+          request,
+          "fenced",
+          `epoch ${row.epoch}, the newest lease's`,
+          `epoch ${request.epoch}`,
+        )
+      if (row.lease === undefined) return row
+      const next = { ...row, lease: { ...row.lease, expires: ended ? tx.time : tx.time + leaseMs } }
+      await tx.put("volumes", volumeKey(request), next)
+      if (ended) tx.log("lease-released", volumeKey(request), { epoch: row.epoch })
+      return next
+    })
+  }
+
+  /** Drops key generations before `keepFrom`, after the writer has anchored the commit that retires them. */
+  async dropKeys(request: RekeyRequest): Promise<KeysReply> {
+    let keys: VolumeRow["keys"] = []
+    const { head } = await this.#position(request, async (tx, row) => {
+      if (row.epoch !== request.epoch)
+        throw fork(
+          request,
+          "fenced",
+          `epoch ${row.epoch}, the newest lease's`,
+          `epoch ${request.epoch}`,
+        )
+      keys = row.keys.filter(
+        ({ generation }, i) => generation >= request.keepFrom || i === row.keys.length - 1,
+      )
+      if (keys.length === row.keys.length) return row
+      const next = { ...row, keys }
+      await tx.put("volumes", volumeKey(request), next)
+      tx.log("volume-key-dropped", volumeKey(request), { before: request.keepFrom })
+      return next
+    })
+    return { keys: [...keys], head }
+  }
+
+  async #position(
+    request: LeaseCall,
+    change: (tx: Transaction, row: VolumeRow) => Promise<VolumeRow>,
+  ): Promise<PositionReply> {
+    const { value, head } = await this.#ledger.transact(async (tx) => {
+      const row = await readVolume(tx, request)
+      if (row === undefined) throw unknownVolume(request)
+      this.#authorise(request, row, "write")
+      return await change(tx, row)
+    })
+    return positionReply(value, head)
+  }
+
+  /**
+   * The token is checked under the epoch and the id that it was made for, so a fenced writer is told that it is fenced,
+   * and one whose volume was reset that it was reset.
+   */
+  #authorise(request: CurrentRequest | LeaseCall, row: VolumeRow, access: "read" | "write"): void {
+    const { policy, volume, instance, id } = request
+    const epoch = access === "read" ? 0 : request.epoch
+    requireToken(
+      this.#identity.tokenKey,
+      { policy, volume, instance, id, epoch, access },
+      request.token,
+    )
+    if (row.id !== id)
+      throw fork(request, "volume-reset", `the volume ${row.id}`, `${id}, which was reset`)
+  }
+
+  head(): Promise<SignedHead> {
+    return this.#ledger.head()
+  }
+
+  /** Lines of the audit log, `HASH JSON`, from entry `first` on. */
+  auditLines(first: number, limit: number): Promise<string[]> {
+    return this.#ledger.lines(first, limit)
+  }
+
+  /** Reads and checks everything; see `Ledger.verify`. */
+  verify(onProgress?: (done: number) => void): Promise<AuditPoint> {
+    return this.#ledger.verify(onProgress)
+  }
+
+  async policies(after: string, limit: number): Promise<PolicyView[]> {
+    const rows = await this.#ledger.list("policies", "", after, limit)
+    return rows.map(({ key, value }) => {
+      const { hash, policy, revision, changed } = storedPolicy(value)
+      const insecure = Object.values(policy.platforms).some(({ type }) => type === "insecure-sim")
+      return {
+        name: key,
+        hash,
+        revision,
+        changed,
+        services: Object.keys(policy.services),
+        insecure,
+      }
+    })
+  }
+
+  async volumes(prefix: string, after: string, limit: number): Promise<VolumeView[]> {
+    const rows = await this.#ledger.list("volumes", prefix, after, limit)
+    return rows.map(({ key, value }) => viewOf(key, volumeRowSchema.parse(value), this.#now()))
+  }
+
+  async verdicts(after: string, limit: number): Promise<Verdict[]> {
+    const rows = await this.#ledger.list("verdicts", "", after, limit)
+    return rows.map(({ key, value }) => ({ subject: key, ...verdictSchema.parse(value) }))
+  }
+
+  async note(
+    kind: "cas-created" | "cas-started" | "cas-restored",
+    detail: Readonly<Record<string, string | number>>,
+  ): Promise<SignedHead> {
+    const { head } = await this.#ledger.transact((tx) => Promise.resolve(tx.log(kind, "", detail)))
+    return head
+  }
+
+  close(): Promise<void> {
+    return this.#backend.close()
+  }
+}
+
+function positionReply(row: VolumeRow, head: SignedHead): PositionReply {
+  const { state, sequence, tag, epoch, hint } = row
+  return { state, sequence, tag, epoch, head, ...(hint === undefined ? {} : { hint }) }
+}
+
+function unknownVolume(request: {
+  readonly policy: string
+  readonly volume: string
+  readonly instance: number
+}): CofferError {
+  return new CofferError(
+    "refused",
+    `volume: wanted one that the CAS has, found ${volumeKey(request)}`,
+    { reason: "volume-unknown" },
+  )
+}

@@ -1,0 +1,16 @@
+/**
+ * The CAS: configuration and attestation service. Releases keys, secrets and the freshness of volumes to services whose
+ * measurement and platform a policy accepts.
+ *
+ * Spec: spec/cas-protocol.md, spec/audit-log.md. Promises: nothing leaves but to an enclave that the policy accepts,
+ * encrypted to its attested key; a tag moves by compare-and-swap under the newest epoch only; what was acknowledged is
+ * durable; everything secret is encrypted at rest; a database put back to an older copy is noticed.
+ */
+export { type Act, type ActBody, type SignedAct, signAct } from "./acts.ts"
+export { Cas } from "./cas.ts"
+export { type Answer, type Asked, CasClient } from "./client.ts"
+export type { VolumeGrant } from "./configuration.ts"
+export { type EmbeddedCas, masterKeyFile, openEmbeddedCas } from "./embedded.ts"
+export type { SignedHead } from "./head.ts"
+export type { ActResult, VolumeView } from "./perform.ts"
+export type { PositionReply } from "./requests.ts"

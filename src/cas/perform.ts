@@ -1,0 +1,240 @@
+import { toHex } from "../bytes/index.ts"
+import { randomBytes } from "../crypto/index.ts"
+import { CofferError } from "../errors.ts"
+import {
+  diffPolicies,
+  type Policy,
+  policyFromValue,
+  policyHash,
+  refusalText,
+} from "../policy/index.ts"
+import { type ActBody, requireQuorum, type SignedAct } from "./acts.ts"
+import type { Transaction } from "./ledger.ts"
+import { readPolicy, requirePolicy, type StoredPolicy } from "./policies.ts"
+import { makeSecrets } from "./secrets.ts"
+import {
+  fork,
+  newVolume,
+  readVolume,
+  type VolumePlace,
+  type VolumeRow,
+  volumeKey,
+} from "./volumes.ts"
+
+type Body<V extends ActBody["verb"]> = Extract<ActBody, { verb: V }>
+
+export type ActResult =
+  | {
+      readonly verb: "put-policy"
+      readonly hash: string
+      readonly revision: number
+      readonly created: boolean
+    }
+  | {
+      readonly verb: "read-policy"
+      readonly hash: string
+      readonly revision: number
+      readonly document: Policy
+      readonly volumes: readonly VolumeView[]
+    }
+  | {
+      readonly verb: "restore-volume" | "reset-volume" | "rekey-volume"
+      readonly volume: VolumeView
+    }
+
+/** A volume as people may see it: everything but keys. */
+export interface VolumeView {
+  readonly name: string
+  readonly id: string
+  readonly state: string
+  readonly sequence: number
+  readonly tag: string
+  readonly epoch: number
+  readonly moved: number
+  readonly protection: string
+  readonly highestSvn: number
+  readonly generations: number
+  readonly writer: string | undefined
+}
+
+export function viewOf(key: string, row: VolumeRow, now: number): VolumeView {
+  const { id, state, sequence, tag, epoch, moved, protection, highestSvn, lease } = row
+  const writer = lease !== undefined && lease.expires > now ? lease.service : undefined
+  return {
+    name: key,
+    id,
+    state,
+    sequence,
+    tag,
+    epoch,
+    moved,
+    protection,
+    highestSvn,
+    generations: row.keys.length,
+    writer,
+  }
+}
+
+/** Performs one signed act, or throws `refused`, `rollback` or `config` and changes nothing. */
+export async function perform(
+  tx: Transaction,
+  signed: SignedAct,
+  casKey: string,
+): Promise<ActResult> {
+  const { body, policy } = signed.act
+  const context = { casKey, now: tx.time }
+  switch (body.verb) {
+    case "put-policy":
+      return await putPolicy(tx, signed, body, casKey)
+    case "read-policy": {
+      const stored = await requirePolicy(tx, policy)
+      const by = requireQuorum(signed, stored.policy, "read", context)
+      tx.log("policy-read", policy, { by: by.join(",") })
+      const { hash, revision } = stored
+      return {
+        verb: "read-policy",
+        hash,
+        revision,
+        document: stored.policy,
+        volumes: await volumesOf(tx, policy),
+      }
+    }
+    case "restore-volume":
+    case "reset-volume":
+    case "rekey-volume": {
+      const stored = await requirePolicy(tx, policy)
+      const by = requireQuorum(signed, stored.policy, "restore", context)
+      const place = { policy, volume: body.volume, instance: body.instance }
+      const row = await changeVolume(tx, stored, place, body, by.join(","))
+      await tx.put("volumes", volumeKey(place), row)
+      return { verb: body.verb, volume: viewOf(volumeKey(place), row, tx.time) }
+    }
+  }
+}
+
+async function volumesOf(tx: Transaction, policy: string): Promise<VolumeView[]> {
+  const views: VolumeView[] = []
+  for (const key of await tx.keys("volumes", `${policy}/`, 10_000)) {
+    const [, volume = "", instance = "0"] = key.split("/")
+    const row = await readVolume(tx, { policy, volume, instance: Number(instance) })
+    if (row !== undefined) views.push(viewOf(key, row, tx.time))
+  }
+  return views
+}
+
+async function putPolicy(
+  tx: Transaction,
+  signed: SignedAct,
+  body: Body<"put-policy">,
+  casKey: string,
+): Promise<ActResult> {
+  const policy = policyFromValue(body.document, "policy")
+  if (policy.name !== signed.act.policy)
+    throw new CofferError(
+      "refused",
+      `act.policy: wanted ${policy.name}, the document's name, found ${signed.act.policy}`,
+      { reason: "act-policy" },
+    )
+  const before = await readPolicy(tx, policy.name)
+  // The first document says who may put it; later ones are put by those whom the document before them names.
+  const by = requireQuorum(signed, before?.policy ?? policy, "update", { casKey, now: tx.time })
+  const hash = policyHash(policy)
+  if (before?.hash === hash && Object.keys(body.given).length === 0)
+    return { verb: "put-policy", hash, revision: before.revision, created: false }
+  requirePredecessor(policy, before)
+  const given = new Map(
+    Object.entries(body.given).map(([name, value]) => [
+      name,
+      new Uint8Array(Buffer.from(value, "base64")),
+    ]),
+  )
+  await makeSecrets(tx, policy, given)
+  const revision = (before?.revision ?? 0) + 1
+  await tx.put("policies", policy.name, { hash, document: policy, revision, changed: tx.time })
+  await tx.put("documents", `${policy.name}/${hash}`, { document: policy, changed: tx.time })
+  tx.log(before === undefined ? "policy-created" : "policy-updated", policy.name, {
+    hash,
+    revision,
+    by: by.join(","),
+    ...(before === undefined ? {} : { changes: diffPolicies(before.policy, policy).length }),
+  })
+  return { verb: "put-policy", hash, revision, created: before === undefined }
+}
+
+/** Two people who change one document at a time: the second is told, and loses nothing. */
+function requirePredecessor(policy: Policy, before: StoredPolicy | undefined): void {
+  if (policy.predecessor === before?.hash) return
+  const wanted =
+    before === undefined
+      ? "none: there is no policy of this name"
+      : `${before.hash}, the current document`
+  const refusal = { field: "predecessor", wanted, found: policy.predecessor ?? "none" }
+  throw new CofferError("refused", refusalText(refusal), {
+    reason: "policy-predecessor",
+    facts: { ...refusal },
+    hint: "read the current document with `coffer policy show`, merge, and update again",
+  })
+}
+
+async function changeVolume(
+  tx: Transaction,
+  stored: StoredPolicy,
+  place: VolumePlace,
+  body: Body<"restore-volume"> | Body<"reset-volume"> | Body<"rekey-volume">,
+  by: string,
+): Promise<VolumeRow> {
+  const described = stored.policy.volumes[place.volume]
+  const row = await readVolume(tx, place)
+  if (described === undefined || row === undefined)
+    throw new CofferError(
+      "refused",
+      `volume: wanted one that the CAS has, found ${volumeKey(place)}`,
+      { reason: "volume-unknown" },
+    )
+  if (
+    body.verb !== "rekey-volume" &&
+    (body.current.tag !== row.tag || body.current.sequence !== row.sequence)
+  )
+    throw fork(
+      place,
+      "act-current",
+      `the act to name the current tag ${row.tag} (${row.sequence})`,
+      `${body.current.tag} (${body.current.sequence})`,
+    )
+  if (body.verb !== "restore-volume" && body.id !== row.id)
+    throw fork(place, "act-volume", `the act to name the volume ${row.id}`, body.id)
+  const { lease: _, hint: __, ...rest } = row
+  switch (body.verb) {
+    case "restore-volume": {
+      const { sequence, tag } = body.target
+      tx.log("volume-restored", volumeKey(place), { by, from: row.tag, to: tag, sequence })
+      return {
+        ...rest,
+        sequence,
+        tag,
+        state: "open",
+        epoch: row.epoch + 1,
+        moved: tx.time,
+        restored: { from: row.tag, to: tag, time: tx.time },
+      }
+    }
+    case "reset-volume":
+      tx.log("volume-reset", volumeKey(place), { by, from: row.tag, id: row.id })
+      return newVolume(described.protection, row.epoch + 1, tx.time)
+    case "rekey-volume": {
+      const newest = row.keys.at(-1)?.generation ?? 0
+      if (body.generation !== newest)
+        throw fork(
+          place,
+          "act-generation",
+          `generation ${newest}, the newest`,
+          String(body.generation),
+        )
+      tx.log("volume-rekeyed", volumeKey(place), { by, generation: newest + 1 })
+      return {
+        ...row,
+        keys: [...row.keys, { generation: newest + 1, key: toHex(randomBytes(32)) }],
+      }
+    }
+  }
+}
