@@ -13,7 +13,7 @@ export interface TreeBuilderOptions {
   readonly duplicates: "refuse" | "replace"
   /** What a symlink on the way to a path does. `refuse`: an error. `resolve`: it is followed, never out of the root. */
   readonly parentSymlinks: "refuse" | "resolve"
-  /** How many places may be added in all, implied parents included. Default 4,194,304. */
+  /** How many places may be added in all, implied parents included. Default 2,097,152. */
   readonly maxPlaces?: number
 }
 
@@ -25,7 +25,7 @@ interface Building {
   implied: boolean
 }
 
-const defaultMaxPlaces = 4_194_304
+const defaultMaxPlaces = 2_097_152
 // As the kernel: MAXSYMLINKS.
 const maxHops = 40
 
@@ -68,6 +68,7 @@ export class TreeBuilder {
 
   /** Adds an empty directory, or gives its metadata to one that is there. */
   putDirectory(path: ByteString, meta: Metadata): void {
+    if (this.#finished) throw new TypeError("the tree is finished")
     const names = pathNames(path)
     const last = names.pop()
     const found = last === undefined ? this.#root : this.#child(this.#descend(names, path), last)

@@ -11,6 +11,7 @@ export { contentOfBytes, emptyContent, isWholeData, readPieces } from "./content
 export { directorySource, isMachineXattr } from "./directory-source.ts"
 export { dumpTree, treeDigest } from "./dump.ts"
 export { type ExtractOptions, extractTree } from "./extract.ts"
+export { lookup } from "./lookup.ts"
 export {
   type Content,
   type DataRange,
