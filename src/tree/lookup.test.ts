@@ -25,7 +25,7 @@ test("lookup follows symlinks as a process in the tree would, and never leaves i
     "/up/bin/python3",
     "bin/../bin/python3",
   ]) {
-    assert.equal(lookup(root, b(path)), path === "bin/../bin/python3" ? undefined : file, path)
+    assert.equal(lookup(root, b(path)), file, path)
   }
   assert.equal(lookup(root, b("/usr/../usr/bin/python3")), file)
   assert.equal(lookup(root, b("/..")), root)
