@@ -107,6 +107,14 @@ export class Page {
     return index - 1
   }
 
+  setKey(index: number, hi: number, lo: number): void {
+    const k = headerWords + index * entryWords
+    this.words[k] = hi >>> 0
+    this.words[k + 1] = (hi / two32) >>> 0
+    this.words[k + 2] = lo >>> 0
+    this.words[k + 3] = (lo / two32) >>> 0
+  }
+
   get used(): number {
     return headerSize + this.count * entrySize + (pageSize - this.heap) - this.garbage
   }
@@ -124,10 +132,7 @@ export class Page {
     const end = headerWords + this.count * entryWords
     if (k < end) words.copyWithin(k + entryWords, k, end)
     this.heap -= room
-    words[k] = hi >>> 0
-    words[k + 1] = (hi / two32) >>> 0
-    words[k + 2] = lo >>> 0
-    words[k + 3] = (lo / two32) >>> 0
+    this.setKey(index, hi, lo)
     words[k + 4] = this.heap | (size << 16)
     this.count += 1
     this.lastInsert = index

@@ -21,6 +21,7 @@ export class Tree {
   constructor(store: FrameStore, live: LiveTable, capacity: number) {
     this.cache = new PageCache(store, live, capacity)
     this.#root = this.cache.newPage(0)
+    this.cache.markDirty(this.#root)
     this.page = this.#root
   }
 
@@ -30,6 +31,7 @@ export class Tree {
 
   /** Takes the tree that stands in the store, in place of the empty one. */
   open(segment: number, offset: number, size: number): void {
+    this.cache.discard(this.#root)
     this.#root = this.cache.load(segment, offset, size)
     this.page = this.#root
   }
@@ -65,7 +67,8 @@ export class Tree {
 
   /** To the first entry whose key is not less; false when there is none. */
   seek(hi: number, lo: number): boolean {
-    return this.index < this.#descend(hi, lo).count || this.#nextPage()
+    const page = this.#descend(hi, lo)
+    return this.index < page.count || this.#nextPage()
   }
 
   /** To the last entry whose key is not greater; false when there is none. */
@@ -130,11 +133,9 @@ export class Tree {
     const left = this.page
     const at = splitPoint(left, this.index)
     const right = this.#splitOff(left, at)
-    if (this.index > at || (this.index === at && at === left.count && left.lastInsert !== -3)) {
-      this.page = right
-      this.index -= at
-    }
-    if (right.count === 0) throw new Error("a page was split at its end")
+    if (this.index <= at) return
+    this.page = right
+    this.index -= at
   }
 
   // Moves the entries from `at` into a new page behind; the parents get room for it.
@@ -167,7 +168,10 @@ export class Tree {
       this.#splitOff(parent, index === parent.count - 1 ? parent.count - 1 : parent.count >> 1)
       parent = left.parent as Page
     }
-    this.#enter(parent, childIndexOf(parent, left) + 1, right)
+    const index = childIndexOf(parent, left)
+    // Keys below all others went to the first child: its key in the parent is only then too great.
+    parent.setKey(index, left.hi(0), left.lo(0))
+    this.#enter(parent, index + 1, right)
   }
 
   #enter(parent: Page, index: number, child: Page): void {
@@ -178,6 +182,25 @@ export class Tree {
     parent.children.splice(index, 0, child)
     child.parent = parent
     this.cache.markDirty(parent)
+  }
+
+  /** Visits every page, parents first, by its place; leaves that are not in memory are not read. */
+  visitPages(visit: (segment: number, offset: number, size: number) => void): void {
+    const stack = [this.#root]
+    for (let page = stack.pop(); page !== undefined; page = stack.pop()) {
+      visit(page.segment, page.offset, page.size)
+      for (let i = 0; page.level > 0 && i < page.count; i += 1) {
+        const at = page.valueAt(i) >> 2
+        const child = page.children[i]
+        if (page.level > 1 || child !== undefined) stack.push(this.cache.child(page, i))
+        else
+          visit(
+            page.words[at] as number,
+            page.words[at + 1] as number,
+            page.words[at + 2] as number,
+          )
+      }
+    }
   }
 
   /** Removes the cursor's entry. */

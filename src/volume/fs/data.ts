@@ -1,0 +1,263 @@
+// Hot path: see page.ts.
+import type { FrameStore, Place } from "../frame-store.ts"
+import type { Catalog } from "./catalog.ts"
+import type { Extent } from "./extents.ts"
+import type { Inodes } from "./inodes.ts"
+import { itemType, keyOf } from "./keys.ts"
+import { maxOwners, ownerSize, putOwner, putTrailer, trailerSize } from "./owners.ts"
+
+/** Data in a frame of a stream. Random reads of 4 KiB want it small, streams large; measured in bench/volume-fs.ts. */
+export const frameDataSize = 16384
+/** The largest payload: a full pack of small pieces. */
+export const maxPayload = frameDataSize + maxOwners * ownerSize + trailerSize
+const cacheSlots = 256
+
+interface Piece {
+  inode: number
+  offset: number
+  inner: number
+  length: number
+}
+
+/**
+ * Contents of files. Whole frames go to the store at once; smaller pieces gather in a pack, of one or many files, and
+ * stand in the index when that is full, or when somebody looks at such a file, or at a commit.
+ */
+export class FileData {
+  readonly #store: FrameStore
+  readonly #catalog: Catalog
+  readonly #inodes: Inodes
+  readonly #frame = Buffer.alloc(maxPayload)
+  readonly #pack = Buffer.alloc(maxPayload)
+  #packSize = 0
+  #pieces: Piece[] = []
+  readonly #place: Place = { segment: 0, offset: 0, size: 0 }
+  readonly #extent: Extent = {
+    segment: 0,
+    offset: 0,
+    size: 0,
+    dataSize: 0,
+    stride: 0,
+    inner: 0,
+    length: 0,
+  }
+  // Direct-mapped cache of frames that were read in part.
+  readonly #cachedSegment = new Float64Array(cacheSlots)
+  readonly #cachedOffset = new Float64Array(cacheSlots)
+  readonly #cached: Buffer[] = []
+  /** Bytes that were appended since the filesystem last asked for the space of the disk. */
+  appended = 0
+
+  constructor(store: FrameStore, catalog: Catalog, inodes: Inodes) {
+    this.#store = store
+    this.#catalog = catalog
+    this.#inodes = inodes
+  }
+
+  write(inode: number, offset: number, source: Buffer, at: number, size: number): void {
+    if (size < frameDataSize) {
+      this.#gather(inode, offset, source, at, size)
+      return
+    }
+    this.settle(inode)
+    const whole = size - (size % frameDataSize)
+    this.#stream(inode, offset, source, at, whole)
+    if (whole < size) this.#gather(inode, offset + whole, source, at + whole, size - whole)
+  }
+
+  // Frames that follow one another at the same distance make one extent.
+  #stream(inode: number, offset: number, source: Buffer, at: number, size: number): void {
+    const row = this.#extent
+    const place = this.#place
+    row.length = 0
+    let start = offset
+    for (let done = 0; done < size; done += frameDataSize) {
+      this.#appendFrame(inode, offset + done, source, at + done)
+      const step = place.offset - row.offset
+      const frames = row.length / frameDataSize
+      if (frames === 1 && row.segment === place.segment) row.stride = step
+      if (frames === 0 || row.segment !== place.segment || step !== frames * row.stride) {
+        if (frames > 0) this.#register(inode, start, row)
+        start = offset + done
+        row.segment = place.segment
+        row.offset = place.offset
+        row.size = place.size
+        row.dataSize = frameDataSize
+        row.stride = 0
+        row.inner = 0
+        row.length = 0
+      }
+      row.length += frameDataSize
+    }
+    this.#register(inode, start, row)
+  }
+
+  #appendFrame(inode: number, offset: number, source: Buffer, at: number): void {
+    const frame = this.#frame
+    source.copy(frame, 0, at, at + frameDataSize)
+    putOwner(frame, frameDataSize, inode, offset, 0, frameDataSize)
+    putTrailer(frame, frameDataSize + ownerSize, 1)
+    const size = frameDataSize + ownerSize + trailerSize
+    this.#store.append("data", frame, 0, size, this.#place)
+    this.appended += size
+  }
+
+  #register(inode: number, offset: number, extent: Extent): void {
+    const owner = this.#inodes.get(inode)
+    if (owner === undefined) throw new Error("data of an inode that is not there")
+    owner.allocated += this.#catalog.write(inode, offset, extent)
+    this.#inodes.changed(owner)
+  }
+
+  #gather(inode: number, offset: number, source: Buffer, at: number, size: number): void {
+    const last = this.#pieces.at(-1)
+    if (last?.inode === inode && last.offset === offset && last.length === size) {
+      source.copy(this.#pack, last.inner, at, at + size)
+      return
+    }
+    if (this.#packSize + size > frameDataSize) this.settle()
+    const next = this.#pieces.at(-1)
+    if (next?.inode === inode && next.offset + next.length === offset) next.length += size
+    else {
+      if (this.#pieces.length === maxOwners) this.settle()
+      this.#pieces.push({ inode, offset, inner: this.#packSize, length: size })
+    }
+    source.copy(this.#pack, this.#packSize, at, at + size)
+    this.#packSize += size
+  }
+
+  /** Bytes of a file that wait in the pack. */
+  pending(inode: number): number {
+    let size = 0
+    for (const piece of this.#pieces) if (piece.inode === inode) size += piece.length
+    return size
+  }
+
+  /** Brings the pack into the store and the index: always, or when it has a piece of that file. */
+  settle(inode?: number): void {
+    if (this.#pieces.length === 0) return
+    if (inode !== undefined && !this.#pieces.some((piece) => piece.inode === inode)) return
+    const pack = this.#pack
+    let at = this.#packSize
+    for (const piece of this.#pieces) {
+      putOwner(pack, at, piece.inode, piece.offset, piece.inner, piece.length)
+      at += ownerSize
+    }
+    putTrailer(pack, at, this.#pieces.length)
+    const extent = this.#extent
+    const place = this.#place
+    // These bytes were taken when there was room.
+    const reserve = this.#store.useReserve
+    this.#store.useReserve = true
+    this.#store.append("data", pack, 0, at + trailerSize, place)
+    this.#store.useReserve = reserve
+    this.appended += place.size
+    const pieces = this.#pieces
+    const dataSize = this.#packSize
+    this.#pieces = []
+    this.#packSize = 0
+    for (const piece of pieces) {
+      extent.segment = place.segment
+      extent.offset = place.offset
+      extent.size = place.size
+      extent.dataSize = dataSize
+      extent.stride = 0
+      extent.inner = piece.inner
+      extent.length = piece.length
+      this.#register(piece.inode, piece.offset, extent)
+    }
+  }
+
+  /** The file is going: what waits of it is not written. */
+  drop(inode: number): void {
+    if (this.#pieces.length === 0) return
+    this.#pieces = this.#pieces.filter((piece) => piece.inode !== inode)
+    if (this.#pieces.length === 0) this.#packSize = 0
+  }
+
+  /** Fills `size` bytes of `target`, all within the file; holes are zeros. */
+  read(inode: number, offset: number, size: number, target: Buffer, at: number): void {
+    this.settle(inode)
+    const tree = this.#catalog.tree
+    const hi = keyOf(inode, itemType.extent)
+    const end = offset + size
+    let position = offset
+    let more = tree.floor(hi, offset) && tree.hi === hi ? true : tree.seek(hi, offset)
+    while (more && position < end && tree.hi === hi && tree.lo < end) {
+      const from = tree.lo
+      const words = tree.page.words
+      const k = tree.at >> 2
+      const to = Math.min(end, from + (words[k + 6] as number))
+      if (to > position) {
+        if (from > position) {
+          target.fill(0, at + position - offset, at + from - offset)
+          position = from
+        }
+        this.#readRow(
+          words,
+          k,
+          position - from,
+          to - position,
+          target,
+          at + position - offset,
+          end - to,
+        )
+        position = to
+      }
+      more = tree.next()
+    }
+    if (position < end) target.fill(0, at + position - offset, at + size)
+  }
+
+  // `behind`: bytes of the target after the range that are still to be filled.
+  #readRow(
+    words: Uint32Array,
+    k: number,
+    skip: number,
+    size: number,
+    target: Buffer,
+    at: number,
+    behind: number,
+  ): void {
+    const place = this.#place
+    place.segment = words[k] as number
+    const first = words[k + 1] as number
+    place.size = words[k + 2] as number
+    const dataSize = words[k + 3] as number
+    const stride = words[k + 4] as number
+    let inner = (words[k + 5] as number) + skip
+    let done = 0
+    while (done < size) {
+      const frame = stride === 0 ? 0 : Math.floor(inner / dataSize)
+      const begin = inner - frame * dataSize
+      const count = Math.min(size - done, dataSize - begin)
+      place.offset = first + frame * stride
+      // The trailer lands on bytes that come later, so only where such bytes follow.
+      if (begin === 0 && count === dataSize && size - done + behind >= place.size)
+        this.#store.read("data", place, target, at + done)
+      else this.#frameAt(place).copy(target, at + done, begin, begin + count)
+      done += count
+      inner += count
+    }
+  }
+
+  #frameAt(place: Place): Buffer {
+    const slot = (place.segment * 31 + (place.offset >>> 4)) % cacheSlots
+    let frame = this.#cached[slot]
+    if (
+      frame !== undefined &&
+      this.#cachedSegment[slot] === place.segment &&
+      this.#cachedOffset[slot] === place.offset
+    )
+      return frame
+    if (frame === undefined) {
+      frame = Buffer.allocUnsafeSlow(maxPayload)
+      this.#cached[slot] = frame
+    }
+    this.#cachedSegment[slot] = 0
+    this.#store.read("data", place, frame, 0)
+    this.#cachedSegment[slot] = place.segment
+    this.#cachedOffset[slot] = place.offset
+    return frame
+  }
+}

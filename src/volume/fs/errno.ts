@@ -1,0 +1,20 @@
+/** As the kernel wants them: negative. */
+export const e = {
+  EPERM: -1,
+  ENOENT: -2,
+  EIO: -5,
+  EEXIST: -17,
+  ENOTDIR: -20,
+  EISDIR: -21,
+  EINVAL: -22,
+  EFBIG: -27,
+  ENOSPC: -28,
+  EROFS: -30,
+  EMLINK: -31,
+  ERANGE: -34,
+  ENAMETOOLONG: -36,
+  ENOTEMPTY: -39,
+  ENODATA: -61,
+  EOPNOTSUPP: -95,
+  E2BIG: -7,
+} as const

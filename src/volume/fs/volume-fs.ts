@@ -1,0 +1,332 @@
+// Hot path: see page.ts.
+import type { ByteString } from "../../bytes/index.ts"
+import type {
+  AttributeChange,
+  Attributes,
+  Caller,
+  Completion,
+  EmitEntry,
+  FileSystem,
+  FileSystemOptions,
+  FileSystemStatus,
+} from "../../fuse/index.ts"
+import type { FrameStore, Recovery } from "../frame-store.ts"
+import { AttributeEditor } from "./attributes.ts"
+import { Core, errnoOf, type VolumeOptions } from "./core.ts"
+import { e } from "./errno.ts"
+import { maxFileSize, maxNameSize, rootInode } from "./keys.ts"
+import { Namespace } from "./namespace.ts"
+import { Space } from "./space.ts"
+
+const keepSize = 1
+const punchHole = 2
+const zeroRange = 16
+/** What an entry of a directory may need. */
+const entryRoom = 8192
+
+/**
+ * The filesystem of a volume. Verbs as `FileSystem` promises them. A frame that does not verify is EIO for what needs it;
+ * a fault in the middle of a change ends all changes (EROFS), because only whole sets of changes may reach the disk.
+ */
+export class VolumeFileSystem implements FileSystem {
+  readonly options: FileSystemOptions
+  readonly core: Core
+  readonly #namespace: Namespace
+  readonly #attributes: AttributeEditor
+  readonly #space: Space
+
+  constructor(store: FrameStore, recovery: Recovery, options: VolumeOptions = {}) {
+    this.core = new Core(store, recovery, options)
+    this.#namespace = new Namespace(this.core)
+    this.#attributes = new AttributeEditor(this.core)
+    this.#space = new Space(store)
+    this.options = {
+      readOnly: this.core.readOnly,
+      cacheSeconds: 86_400,
+      posixAcl: true,
+      maxFileSize,
+    }
+  }
+
+  // An operation that changes something: whole, or the volume takes no more changes.
+  #change(operation: () => number): number {
+    const { core } = this
+    if (core.readOnly || core.failure !== undefined) return e.EROFS
+    try {
+      const result = operation()
+      core.settle()
+      return result
+    } catch (error) {
+      core.fail(error)
+      return errnoOf(error)
+    }
+  }
+
+  #look<T>(operation: () => T): T | number {
+    try {
+      const result = operation()
+      const { cache } = this.core.catalog.tree
+      if (cache.needsTrim && this.core.failure === undefined) this.core.trim()
+      return result
+    } catch (error) {
+      this.core.report(error)
+      return errnoOf(error)
+    }
+  }
+
+  #admits(size: number): boolean {
+    return this.#space.admits(size, this.core.data.appended)
+  }
+
+  lookup(parent: number, name: ByteString, out: Attributes): number {
+    return this.#look(() => this.#namespace.lookup(parent, name, out))
+  }
+
+  forget(inode: number): void {
+    const { core } = this
+    if (!core.orphans.has(inode) || core.readOnly) return
+    this.#change(() => {
+      const found = core.inodes.get(inode)
+      if (found !== undefined) core.reclaim(found)
+      return 0
+    })
+  }
+
+  getattr(inode: number, out: Attributes): number {
+    return this.#look(() => {
+      const found = this.core.inodes.get(inode)
+      if (found === undefined) return e.ENOENT
+      this.#namespace.fill(found, out)
+      return 0
+    })
+  }
+
+  setattr(inode: number, change: AttributeChange, out: Attributes): number {
+    return this.#change(() => {
+      const found = this.core.inodes.get(inode)
+      if (found === undefined) return e.ENOENT
+      const result = this.#attributes.setattr(found, change)
+      if (result === 0) this.#namespace.fill(found, out)
+      return result
+    })
+  }
+
+  readlink(inode: number): ByteString | number {
+    return this.#look(() => this.#namespace.readlink(inode))
+  }
+
+  mknod(
+    parent: number,
+    name: ByteString,
+    mode: number,
+    rdev: number,
+    caller: Caller,
+    out: Attributes,
+  ): number {
+    if (!this.#admits(entryRoom)) return e.ENOSPC
+    return this.#change(() => this.#namespace.mknod(parent, name, mode, rdev, caller, out))
+  }
+
+  mkdir(parent: number, name: ByteString, mode: number, caller: Caller, out: Attributes): number {
+    if (!this.#admits(entryRoom)) return e.ENOSPC
+    return this.#change(() => this.#namespace.mkdir(parent, name, mode, caller, out))
+  }
+
+  symlink(
+    parent: number,
+    name: ByteString,
+    target: ByteString,
+    caller: Caller,
+    out: Attributes,
+  ): number {
+    if (!this.#admits(entryRoom)) return e.ENOSPC
+    return this.#change(() => this.#namespace.symlink(parent, name, target, caller, out))
+  }
+
+  tmpfile(parent: number, mode: number, caller: Caller, out: Attributes): number {
+    if (!this.#admits(entryRoom)) return e.ENOSPC
+    return this.#change(() => this.#namespace.tmpfile(parent, mode, caller, out))
+  }
+
+  link(inode: number, parent: number, name: ByteString, out: Attributes): number {
+    if (!this.#admits(entryRoom)) return e.ENOSPC
+    return this.#change(() => this.#namespace.link(inode, parent, name, out))
+  }
+
+  unlink(parent: number, name: ByteString): number {
+    return this.#change(() => this.#namespace.unlink(parent, name))
+  }
+
+  rmdir(parent: number, name: ByteString): number {
+    return this.#change(() => this.#namespace.rmdir(parent, name))
+  }
+
+  rename(
+    parent: number,
+    name: ByteString,
+    newParent: number,
+    newName: ByteString,
+    flags: number,
+  ): number {
+    return this.#change(() => this.#namespace.rename(parent, name, newParent, newName, flags))
+  }
+
+  read(inode: number, offset: number, size: number, target: Buffer, at: number): number {
+    return this.#look(() => {
+      const found = this.core.inodes.get(inode)
+      if (found === undefined) return e.ENOENT
+      const count = Math.max(0, Math.min(size, found.size - offset))
+      if (count > 0) this.core.data.read(inode, offset, count, target, at)
+      return count
+    })
+  }
+
+  write(
+    inode: number,
+    offset: number,
+    source: Buffer,
+    at: number,
+    size: number,
+    killPriv: boolean,
+  ): number {
+    const end = offset + size
+    if (end > maxFileSize) return e.EFBIG
+    if (!this.#admits(size)) return e.ENOSPC
+    return this.#change(() => {
+      const { core } = this
+      const found = core.inodes.get(inode)
+      if (found === undefined) return e.ENOENT
+      core.data.write(inode, offset, source, at, size)
+      if (end > found.size) found.size = end
+      if (killPriv) this.#attributes.killPrivileges(found)
+      this.#attributes.dropCapability(found)
+      core.clock.now()
+      found.setMtime(core.clock)
+      found.setCtime(core.clock)
+      core.inodes.changed(found)
+      core.touch()
+      return size
+    })
+  }
+
+  fallocate(inode: number, offset: number, size: number, mode: number): number {
+    if (size <= 0 || offset < 0) return e.EINVAL
+    const kind = mode & ~keepSize
+    const keep = (mode & keepSize) !== 0
+    if (kind !== 0 && kind !== punchHole && kind !== zeroRange) return e.EOPNOTSUPP
+    if (kind === punchHole && !keep) return e.EOPNOTSUPP
+    if (offset + size > maxFileSize) return e.EFBIG
+    if (kind === 0 && !this.#admits(size)) return e.ENOSPC
+    return this.#change(() => {
+      const { core } = this
+      const found = core.inodes.get(inode)
+      if (found === undefined) return e.ENOENT
+      if (!found.isRegular) return e.EOPNOTSUPP
+      if (kind !== 0) {
+        core.data.settle(inode)
+        found.allocated -= core.catalog.cut(inode, offset, size)
+      }
+      if (!keep) found.size = Math.max(found.size, offset + size)
+      this.#attributes.dropCapability(found)
+      core.clock.now()
+      found.setMtime(core.clock)
+      found.setCtime(core.clock)
+      core.inodes.changed(found)
+      core.touch()
+      return 0
+    })
+  }
+
+  access(_inode: number, mask: number): number {
+    const writes = 2
+    return (mask & writes) !== 0 && this.core.readOnly ? e.EROFS : 0
+  }
+
+  readdir(inode: number, cookie: number, emit: EmitEntry): number {
+    return this.#look(() => this.#namespace.readdir(inode, cookie, emit))
+  }
+
+  getxattr(inode: number, name: ByteString): Uint8Array | number {
+    return this.#look(() => {
+      const found = this.core.inodes.get(inode)
+      return found === undefined ? e.ENOENT : this.#attributes.getxattr(found, name)
+    })
+  }
+
+  setxattr(
+    inode: number,
+    name: ByteString,
+    value: Uint8Array,
+    flags: number,
+    killSgid: boolean,
+  ): number {
+    if (!this.#admits(entryRoom + value.length)) return e.ENOSPC
+    return this.#change(() => {
+      const found = this.core.inodes.get(inode)
+      if (found === undefined) return e.ENOENT
+      return this.#attributes.setxattr(found, name, value, flags, killSgid)
+    })
+  }
+
+  listxattr(inode: number): readonly ByteString[] | number {
+    return this.#look(() => {
+      const found = this.core.inodes.get(inode)
+      return found === undefined ? e.ENOENT : this.#attributes.listxattr(found)
+    })
+  }
+
+  removexattr(inode: number, name: ByteString): number {
+    return this.#change(() => {
+      const found = this.core.inodes.get(inode)
+      return found === undefined ? e.ENOENT : this.#attributes.removexattr(found, name)
+    })
+  }
+
+  statfs(out: FileSystemStatus): number {
+    return this.#look(() => {
+      const { core } = this
+      const { free, total } = this.#space.status(core.data.appended)
+      const blockSize = 4096
+      const blocks = Math.floor(free / blockSize)
+      out.blockSize = blockSize
+      out.blocks = Math.floor(total / blockSize)
+      out.blocksFree = blocks
+      out.blocksAvailable = blocks
+      out.files = core.inodeCount + blocks
+      out.filesFree = blocks
+      out.nameMax = maxNameSize
+      return 0
+    })
+  }
+
+  fsync(_inode: number, _dataOnly: boolean, _completion: Completion): number {
+    const { core } = this
+    if (core.readOnly) return 0
+    if (core.failure !== undefined) return e.EIO
+    try {
+      core.commit(true)
+      return 0
+    } catch (error) {
+      return errnoOf(error)
+    }
+  }
+
+  tick(nowMs: number): number {
+    try {
+      return Math.min(this.core.tick(nowMs), this.core.store.tick(nowMs))
+    } catch (error) {
+      this.core.fail(error)
+      return 10_000
+    }
+  }
+
+  destroy(): void {
+    try {
+      this.core.close()
+    } catch (error) {
+      this.core.report(error)
+    }
+  }
+
+  static readonly root = rootInode
+}
