@@ -128,10 +128,8 @@ export interface Tpm2Claims {
   readonly akName: string
   /** SHA-256 over the key's SubjectPublicKeyInfo. */
   readonly akKey: string
-  /** True when the public area shows a restricted signing key that was made in its TPM and cannot leave it. */
+  /** False when only a plain public key is known; else the public area shows a restricted signing key that was made in its TPM and cannot leave it. */
   readonly akRestricted: boolean
-  /** True when the key is one that the caller trusts. */
-  readonly akPinned: boolean
   readonly signatureHash: TpmHash
   /** What was quoted, and the values where they came along and agree with the digest: `sha256:16` to hex. */
   readonly selection: readonly string[]
@@ -145,10 +143,10 @@ export interface Tpm2Claims {
   readonly checks: readonly Check[]
 }
 
-/** The Azure composite: an SNP report binds the vTPM's key, the vTPM's quote binds nonce and PCRs. */
-export interface AzureSnpClaims {
-  readonly type: "az-snp"
-  readonly snp: SnpClaims
+/** The Azure composite: the hardware's report binds the vTPM's key, the vTPM's quote binds nonce and PCRs. */
+export interface AzureClaims {
+  readonly type: "azure"
+  readonly hardware: SnpClaims | TdxClaims
   readonly tpm: Tpm2Claims
   readonly checks: readonly Check[]
 }
@@ -167,7 +165,7 @@ export type PlatformClaims =
   | TdxClaims
   | SnpClaims
   | SgxClaims
-  | AzureSnpClaims
+  | AzureClaims
 
 export type PlatformType = PlatformClaims["type"]
 

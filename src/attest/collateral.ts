@@ -1,4 +1,4 @@
-import { fromHex } from "../bytes/index.ts"
+import { Cursor, fromHex } from "../bytes/index.ts"
 import {
   type Certificate,
   type Crl,
@@ -97,6 +97,8 @@ function signersIn(certificates: readonly Certificate[]): readonly Certificate[]
 }
 
 function readFile(file: CollateralFile, found: Found): boolean {
+  const members = qveMembers(file.bytes)
+  if (members !== undefined) return readMembers(members, file.name, found)
   const text = Buffer.from(file.bytes).toString("latin1")
   if (/^\s*\{/.test(text))
     return readJson(Buffer.from(file.bytes).toString("utf8"), file.name, found)
@@ -106,6 +108,40 @@ function readFile(file: CollateralFile, found: Found): boolean {
     return bytes !== undefined && readBinary({ name: file.name, bytes }, found)
   }
   return readBinary(file, found)
+}
+
+// Names of the parts in the order of Intel's C structure.
+const qveParts = [
+  "pck_crl_issuer_chain",
+  "root_ca_crl",
+  "pck_crl",
+  "tcb_info_issuer_chain",
+  "tcb_info",
+  "qe_identity_issuer_chain",
+  "qe_identity",
+]
+
+/**
+ * `sgx_ql_qve_collateral_t` as programs dump it: version, TEE type, seven times pointer and size, then the parts. The
+ * members as JSON texts; undefined when `bytes` is no such dump.
+ */
+function qveMembers(bytes: Uint8Array): ReadonlyMap<string, string> | undefined {
+  const head = 8 + 16 * qveParts.length
+  if (bytes.length < head) return undefined
+  const cursor = new Cursor(bytes, "collateral")
+  const version = cursor.u32("version") & 0xffff
+  const tee = cursor.u32("tee type")
+  if (version < 1 || version > 4 || (tee !== 0 && tee !== 0x81)) return undefined
+  const sizes = qveParts.map((part) => {
+    cursor.u64(part)
+    return Number(cursor.u64(part))
+  })
+  if (sizes.reduce((sum, size) => sum + size, head) !== bytes.length) return undefined
+  const text = (part: string, i: number): string =>
+    Buffer.from(cursor.bytes(sizes[i] ?? 0, part))
+      .toString("latin1")
+      .replace(/\0$/, "")
+  return new Map(qveParts.map((part, i) => [part, JSON.stringify(text(part, i))]))
 }
 
 function readBinary(file: CollateralFile, found: Found): boolean {
@@ -158,6 +194,10 @@ function readJson(text: string, name: string, found: Found): boolean {
     if (identity !== undefined) found.identities.push({ ...identity, chain: [] })
     return true
   }
+  return readMembers(members, name, found)
+}
+
+function readMembers(members: ReadonlyMap<string, string>, name: string, found: Found): boolean {
   if (!members.has("tcb_info") && !members.has("qe_identity")) return false
   pushDocument(members, "tcb_info", "tcbInfo", name, found.tcbInfos)
   pushDocument(members, "qe_identity", "enclaveIdentity", name, found.identities)

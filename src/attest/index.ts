@@ -8,7 +8,7 @@
  */
 
 export type {
-  AzureSnpClaims,
+  AzureClaims,
   Check,
   EnclaveClaims,
   EvidenceClaims,
@@ -43,7 +43,7 @@ export {
   verifyPlatform,
 } from "./evidence/verify.ts"
 export type {
-  AzureSnpPolicy,
+  AzurePolicy,
   PlatformPolicy,
   SgxPolicy,
   SimPolicy,

@@ -10,7 +10,7 @@ export type PlatformPolicy =
   | TdxPolicy
   | SnpPolicy
   | SgxPolicy
-  | AzureSnpPolicy
+  | AzurePolicy
 
 /** Must be named in a policy explicitly: there is no hardware behind it. */
 export interface SimPolicy {
@@ -73,8 +73,9 @@ export interface SnpPolicy {
   readonly insecureDebug?: boolean
 }
 
-export interface AzureSnpPolicy {
-  readonly type: "az-snp"
-  readonly snp: Omit<SnpPolicy, "type">
+export interface AzurePolicy {
+  readonly type: "azure"
+  readonly hardware: SnpPolicy | TdxPolicy
+  /** As in `Tpm2Policy`; the key is bound by the hardware, so none is enrolled. */
   readonly pcrs: Readonly<Record<string, readonly string[]>>
 }

@@ -1,0 +1,117 @@
+import { createPublicKey } from "node:crypto"
+import { equalBytes, isZero, toHex } from "../../bytes/index.ts"
+import { sha256, sha384 } from "../../crypto/index.ts"
+import { parseCertificate } from "../../der/index.ts"
+import { Checks, parsed, refuse } from "../checks.ts"
+import type { AzureClaims, SnpClaims, TdxClaims } from "../claims.ts"
+import type { Collateral } from "../collateral.ts"
+import { verifyDcapQuote } from "../dcap/verify.ts"
+import type { Roots } from "../roots.ts"
+import { verifySnpReport } from "../snp/verify.ts"
+import { verifyTpmQuote } from "../tpm2/verify.ts"
+import {
+  type AzureEvidence,
+  type HclReport,
+  parseAzureEvidence,
+  tpmtSignature,
+} from "./evidence.ts"
+
+export interface AzureContext {
+  readonly collateral: Collateral
+  readonly roots: Roots
+  /** Unix seconds. */
+  readonly now: number
+  /** What the TPM quote's qualifying data must be; undefined: not checked. */
+  readonly nonce: Uint8Array | undefined
+}
+
+/**
+ * Genuine? The hardware's report binds the virtual TPM's key (the hash of the runtime data that names it is its report
+ * data); the TPM's quote binds nonce and PCRs. Each link is checked, so that none can come from another machine.
+ */
+export function verifyAzureEvidence(text: string, context: AzureContext): AzureClaims {
+  const checks = new Checks()
+  const evidence = parsed("evidence-malformed", () => parseAzureEvidence(text))
+  const { hcl } = evidence
+  const hardware = verifyHardware(evidence, context, checks)
+  checks.passed(hardware.type)
+  const reportData = Buffer.from(hardware.reportData, "hex")
+  checks.require(
+    equalBytes(reportData.subarray(0, 32), sha256(hcl.runtimeData)) &&
+      isZero(reportData.subarray(32)),
+    "hcl-runtime-data",
+    "hcl report: wanted the hash of the runtime data in the report data, found another",
+  )
+  const pcrs = Object.fromEntries(evidence.pcrs.map((pcr, i) => [`sha256:${i}`, toHex(pcr)]))
+  const tpm = verifyTpmQuote({
+    message: evidence.message,
+    signature: tpmtSignature(evidence.signature),
+    ak: { kind: "spki", bytes: attestationKey(hcl) },
+    pcrs,
+    nonce: context.nonce,
+  })
+  checks.passed("tpm2")
+  return { type: "azure", hardware, tpm, checks: checks.done }
+}
+
+function verifyHardware(
+  evidence: AzureEvidence,
+  context: AzureContext,
+  checks: Checks,
+): SnpClaims | TdxClaims {
+  const { collateral, roots, now } = context
+  if (evidence.hcl.tee === "tdx") {
+    if (evidence.tdQuote === undefined || evidence.certificates.length > 0)
+      throw refuse("evidence-malformed", "azure evidence: wanted a TD quote, found none")
+    const claims = verifyDcapQuote(evidence.tdQuote, { collateral, roots, now })
+    if (claims.type === "tdx") return checkedTdReport(evidence.hcl, claims, checks)
+    throw refuse("evidence-malformed", "azure evidence: wanted a TDX quote, found an SGX quote")
+  }
+  if (evidence.tdQuote !== undefined)
+    throw refuse("evidence-malformed", "azure evidence: wanted no TD quote beside an SNP report")
+  const shown = parsed("vek-malformed", () =>
+    evidence.certificates.map((der) => parseCertificate(der, "azure evidence: vcek")),
+  )
+  const certificates = [...shown, ...collateral.certificates]
+  return verifySnpReport(evidence.hcl.hardwareReport, {
+    collateral: { ...collateral, certificates },
+    roots,
+    now,
+  })
+}
+
+// TDREPORT_STRUCT: 256 bytes of MAC structure, TEE_TCB_INFO, TDINFO at 512. Only the CPU that made it can check its MAC,
+// so nothing is taken from it: it must be the report that the quote was made from, and that is all.
+function checkedTdReport(hcl: HclReport, claims: TdxClaims, checks: Checks): TdxClaims {
+  const report = hcl.hardwareReport
+  const info = report.subarray(512, 1024)
+  const [rtmr0, rtmr1, rtmr2, rtmr3] = claims.rtmrs
+  const { attributes, xfam, mrTd, mrConfigId, mrOwner, mrOwnerConfig } = claims
+  const registers = [mrTd, mrConfigId, mrOwner, mrOwnerConfig, rtmr0, rtmr1, rtmr2, rtmr3]
+  const fields = [attributes, xfam, ...registers].join("")
+  const same =
+    toHex(report.subarray(128, 192)) === claims.reportData &&
+    toHex(info).startsWith(fields) &&
+    equalBytes(sha384(report.subarray(256, 495)), report.subarray(32, 80)) &&
+    equalBytes(sha384(info), report.subarray(80, 128)) &&
+    isZero(report.subarray(1024))
+  if (!same)
+    throw refuse("hcl-td-report", "hcl report: wanted the TD report of the quote, found another")
+  checks.passed(
+    "hcl-td-report",
+    "its MAC is for the CPU alone: not checked, nothing is taken from it",
+  )
+  return claims
+}
+
+function attestationKey(hcl: HclReport): Uint8Array {
+  try {
+    const key = createPublicKey({
+      key: { kty: "RSA", n: hcl.akModulus, e: hcl.akExponent },
+      format: "jwk",
+    })
+    return new Uint8Array(key.export({ type: "spki", format: "der" }))
+  } catch {
+    throw refuse("ak-malformed", "hcl runtime data: wanted an RSA key, found none")
+  }
+}
