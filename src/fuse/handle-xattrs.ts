@@ -1,6 +1,6 @@
 import type { ByteString } from "../bytes/index.ts"
 import { payloadAt, writeU64 } from "./encode.ts"
-import { badName, type Exchange, type Handler } from "./exchange.ts"
+import type { Exchange, Handler } from "./exchange.ts"
 import type { FileSystem } from "./filesystem.ts"
 import {
   errno,
@@ -11,13 +11,18 @@ import {
   setxattrIn,
 } from "./wire.ts"
 
+const namespaces = ["user.", "trusted.", "security."]
 const aclPrefix = "system.posix_acl_"
 
-/** Without POSIX_ACL nobody would enforce a stored ACL (measured), so there are none. Names may hold slashes. */
+/** 0, or why no filesystem of ours has an xattr of that name, as ext4 would say it. Names may hold slashes. */
 function refuse(fs: FileSystem, name: ByteString | undefined): number {
-  if (name?.startsWith(aclPrefix) === true && !fs.options.posixAcl) return errno.EOPNOTSUPP
-  const bad = badName(name)
-  return bad === errno.EINVAL && name?.includes("/") === true ? 0 : bad
+  if (name === undefined || name.length === 0) return errno.EINVAL
+  if (name.length > 255) return errno.ERANGE
+  // Without POSIX_ACL nobody would enforce a stored ACL (measured), so there are none.
+  if (name.startsWith(aclPrefix)) return fs.options.posixAcl ? 0 : errno.EOPNOTSUPP
+  const prefix = namespaces.find((known) => name.startsWith(known))
+  if (prefix === undefined) return errno.EOPNOTSUPP
+  return name.length === prefix.length ? errno.EINVAL : 0
 }
 
 const setSize = offsetOf(setxattrIn, "size")
@@ -65,7 +70,9 @@ export const getxattr: Handler = (exchange, fs) => {
 export const listxattr: Handler = (exchange, fs) => {
   const names = fs.listxattr(exchange.inode)
   if (typeof names === "number") return names
-  const text = names.map((name) => `${name}\0`).join("")
+  // `trusted.` is for CAP_SYS_ADMIN; the kernel guards the values, but leaves the list to us.
+  const shown = exchange.fillCaller(0).uid === 0 ? names : names.filter(isPublic)
+  const text = shown.map((name) => `${name}\0`).join("")
   const answered = sized(exchange, text.length)
   if (answered !== undefined) return answered
   return exchange.reply.bytes.write(text, payloadAt, "latin1")
@@ -75,4 +82,8 @@ export const removexattr: Handler = (exchange, fs) => {
   const name = exchange.lastString(0)
   const bad = refuse(fs, name)
   return bad !== 0 || name === undefined ? bad : fs.removexattr(exchange.inode, name)
+}
+
+function isPublic(name: ByteString): boolean {
+  return !name.startsWith("trusted.")
 }
