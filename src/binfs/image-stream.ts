@@ -1,0 +1,77 @@
+// Hot path: every byte of an image is put into these buffers, and written and hashed from them.
+import { writeSync } from "node:fs"
+import { alignUp } from "../bytes/index.ts"
+import { CofferError } from "../errors.ts"
+import type { BlockHasher } from "../verity/index.ts"
+import { blockSize, maxBlockCount } from "./format.ts"
+
+/** Appends whole blocks to an image in a file, and has them hashed meanwhile. */
+export class ImageStream {
+  readonly #fd: number
+  readonly #offset: number
+  readonly #hasher: BlockHasher
+  #buffer: Uint8Array
+  /** The block at the beginning of the buffer. */
+  #firstBlock: number
+  /** Bytes of the buffer that are in use; whole blocks. */
+  #fill = 0
+
+  /** The image begins at `offset` of the file; the stream begins at its block `firstBlock`. */
+  constructor(fd: number, offset: number, firstBlock: number, hasher: BlockHasher) {
+    this.#fd = fd
+    this.#offset = offset
+    this.#firstBlock = firstBlock
+    this.#hasher = hasher
+    this.#buffer = hasher.buffer
+  }
+
+  /** The address of the block that is appended next. */
+  get nextBlock(): number {
+    return this.#firstBlock + this.#fill / blockSize
+  }
+
+  /** Where to put what comes next: at least `size` bytes (up to 1 MiB), with anything in them. Not kept until `advance`. */
+  window(size: number): Uint8Array {
+    if (this.#buffer.length - this.#fill < size) this.flush()
+    return this.#buffer.subarray(this.#fill)
+  }
+
+  /** Keeps so many bytes of the window; whole blocks. */
+  advance(size: number): void {
+    this.#fill += size
+    if (this.nextBlock > maxBlockCount)
+      throw new CofferError("config", "wanted a tree of less than 16 TiB, found a larger one")
+  }
+
+  /** Appends the bytes, and zeros to the end of the block. */
+  append(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length; ) {
+      const window = this.window(blockSize)
+      const size = Math.min(bytes.length - at, window.length)
+      window.set(bytes.subarray(at, at + size))
+      const whole = alignUp(size, blockSize)
+      window.fill(0, size, whole)
+      this.advance(whole)
+      at += size
+    }
+  }
+
+  flush(): void {
+    if (this.#fill === 0) return
+    this.#hasher.submit(this.#firstBlock, this.#fill)
+    writeAll(
+      this.#fd,
+      this.#buffer.subarray(0, this.#fill),
+      this.#offset + this.#firstBlock * blockSize,
+    )
+    this.#firstBlock += this.#fill / blockSize
+    this.#fill = 0
+    this.#buffer = this.#hasher.buffer
+  }
+}
+
+/** Writes all of `bytes` at `position`. */
+export function writeAll(fd: number, bytes: Uint8Array, position: number): void {
+  for (let at = 0; at < bytes.length; )
+    at += writeSync(fd, bytes, at, bytes.length - at, position + at)
+}
