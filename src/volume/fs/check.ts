@@ -112,11 +112,13 @@ function checkNames(core: Core, directory: Inode, faults: string[]): void {
 }
 
 function checkLive(wanted: LiveTable, found: LiveTable, faults: string[]): void {
-  const text = (table: LiveTable): string =>
-    table
-      .entries()
-      .map(([segment, size]) => `${segment}: ${size}`)
-      .join(", ")
-  if (text(wanted) !== text(found))
-    faults.push(`live bytes: wanted {${text(wanted)}}, found {${text(found)}}`)
+  const [want, have] = [textOf(wanted), textOf(found)]
+  if (want !== have) faults.push(`live bytes: wanted {${want}}, found {${have}}`)
+}
+
+function textOf(table: LiveTable): string {
+  return table
+    .entries()
+    .map(([segment, size]) => `${segment}: ${size}`)
+    .join(", ")
 }

@@ -18,13 +18,13 @@ export interface Extent {
 }
 
 // Word offsets in the value.
-const segment = 0
-const offset = 1
-const size = 2
-const dataSize = 3
-const stride = 4
-const inner = 5
-const length = 6
+const segmentWord = 0
+const offsetWord = 1
+const sizeWord = 2
+const dataSizeWord = 3
+const strideWord = 4
+const innerWord = 5
+const lengthWord = 6
 const valueSize = 28
 const maxLength = 256 * 1024 * 1024
 
@@ -46,13 +46,13 @@ function fill(tree: Tree, hi: number, from: number, extent: Extent): void {
   tree.put(hi, from, valueSize)
   const words = tree.page.words
   const at = tree.at >> 2
-  words[at + segment] = extent.segment
-  words[at + offset] = extent.offset
-  words[at + size] = extent.size
-  words[at + dataSize] = extent.dataSize
-  words[at + stride] = extent.stride
-  words[at + inner] = extent.inner
-  words[at + length] = extent.length
+  words[at + segmentWord] = extent.segment
+  words[at + offsetWord] = extent.offset
+  words[at + sizeWord] = extent.size
+  words[at + dataSizeWord] = extent.dataSize
+  words[at + strideWord] = extent.stride
+  words[at + innerWord] = extent.inner
+  words[at + lengthWord] = extent.length
 }
 
 // Streams make rows of frames: the extent before grows, where the new one goes on in the same row.
@@ -60,21 +60,21 @@ function joinsLast(tree: Tree, hi: number, from: number, next: Extent): boolean 
   if (from === 0 || !tree.floor(hi, from - 1) || tree.hi !== hi) return false
   const words = tree.page.words
   const at = tree.at >> 2
-  const have = words[at + length] as number
+  const have = words[at + lengthWord] as number
   if (tree.lo + have !== from || have + next.length > maxLength) return false
-  if (words[at + segment] !== next.segment || words[at + size] !== next.size) return false
-  const data = words[at + dataSize] as number
+  if (words[at + segmentWord] !== next.segment || words[at + sizeWord] !== next.size) return false
+  const data = words[at + dataSizeWord] as number
   if (data !== next.dataSize) return false
-  const end = (words[at + inner] as number) + have
-  const step = next.offset - (words[at + offset] as number)
-  const known = words[at + stride] as number
+  const end = (words[at + innerWord] as number) + have
+  const step = next.offset - (words[at + offsetWord] as number)
+  const known = words[at + strideWord] as number
   if (step === 0) {
     if (next.inner !== end) return false
   } else if (!continuesRow(step, known, end, data, next)) return false
   tree.cache.markDirty(tree.page)
-  words[at + length] = have + next.length
+  words[at + lengthWord] = have + next.length
   if (known === 0)
-    words[at + stride] = next.stride === 0 && step > 0 ? stepOf(step, end, data) : next.stride
+    words[at + strideWord] = next.stride === 0 && step > 0 ? stepOf(step, end, data) : next.stride
   return true
 }
 
@@ -111,10 +111,10 @@ export function cutExtents(
     const start = tree.lo
     const words = tree.page.words
     const at = tree.at >> 2
-    const have = words[at + length] as number
+    const have = words[at + lengthWord] as number
     const end = start + have
     const gone = Math.min(end, to) - start
-    live.add(words[at + segment] as number, -gone)
+    live.add(words[at + segmentWord] as number, -gone)
     freed += gone
     if (end > to) {
       const rest = copyOf(words, at)
@@ -135,13 +135,13 @@ function cutFirst(tree: Tree, live: LiveTable, hi: number, from: number, to: num
   const start = tree.lo
   const words = tree.page.words
   const at = tree.at >> 2
-  const have = words[at + length] as number
+  const have = words[at + lengthWord] as number
   const end = start + have
   if (end <= from) return 0
   const gone = Math.min(end, to) - from
   tree.cache.markDirty(tree.page)
-  words[at + length] = from - start
-  live.add(words[at + segment] as number, -gone)
+  words[at + lengthWord] = from - start
+  live.add(words[at + segmentWord] as number, -gone)
   if (end > to) {
     const rest = copyOf(words, at)
     rest.length = have
@@ -153,13 +153,13 @@ function cutFirst(tree: Tree, live: LiveTable, hi: number, from: number, to: num
 
 function copyOf(words: Uint32Array, at: number): Extent {
   return {
-    segment: words[at + segment] as number,
-    offset: words[at + offset] as number,
-    size: words[at + size] as number,
-    dataSize: words[at + dataSize] as number,
-    stride: words[at + stride] as number,
-    inner: words[at + inner] as number,
-    length: words[at + length] as number,
+    segment: words[at + segmentWord] as number,
+    offset: words[at + offsetWord] as number,
+    size: words[at + sizeWord] as number,
+    dataSize: words[at + dataSizeWord] as number,
+    stride: words[at + strideWord] as number,
+    inner: words[at + innerWord] as number,
+    length: words[at + lengthWord] as number,
   }
 }
 

@@ -254,6 +254,11 @@ export class Namespace {
     this.#core.touch()
   }
 
+  #find(parent: number, name: ByteString): Inode | undefined {
+    const { inodes, names } = this.#core
+    return names.find(parent, name) ? inodes.get(names.inode) : undefined
+  }
+
   rename(
     parent: number,
     name: ByteString,
@@ -261,18 +266,18 @@ export class Namespace {
     newName: ByteString,
     flags: number,
   ): number {
-    if (newName.length > maxNameSize || name.length > maxNameSize) return e.ENAMETOOLONG
-    const { inodes, names } = this.#core
+    const { inodes } = this.#core
     const from = inodes.get(parent)
     const to = inodes.get(newParent)
     if (from === undefined || to === undefined || to.linkCount === 0) return e.ENOENT
-    const moved = names.find(parent, name) ? inodes.get(names.inode) : undefined
+    const moved = this.#find(parent, name)
     if (moved === undefined) return e.ENOENT
-    const target = names.find(newParent, newName) ? inodes.get(names.inode) : undefined
-    const refused = renameError(moved, target, flags)
+    if (moved.isDirectory && this.#isWithin(newParent, moved.id)) return e.EINVAL
+    const target = this.#find(newParent, newName)
+    const refused =
+      newName.length > maxNameSize ? e.ENAMETOOLONG : renameError(moved, target, flags)
     if (refused !== 0) return refused
     if (target === moved) return 0
-    if (moved.isDirectory && this.#isWithin(newParent, moved.id)) return e.EINVAL
     if ((flags & exchange) !== 0 && target !== undefined)
       return this.#exchange(from, name, moved, to, newName, target)
     this.#move(from, name, moved, to, newName, target)
