@@ -1,6 +1,7 @@
 /**
  * What the filesystem half of a volume asks of its store: an append-only, authenticated log of frames in segments.
  * Hot path: places are plain numbers, payloads stand in caller's buffers.
+ * Implementations: `store/open.ts` (`createStore`, `openStore`, `openStoreForReading`) and, for tests, `store/memory-store.ts`.
  */
 
 /** What a frame holds. It is in the AAD, so a frame of one kind never passes for another. */
@@ -19,6 +20,8 @@ export interface SegmentInfo {
   readonly size: number
   /** True when no more frames are appended to it. */
   readonly sealed: boolean
+  /** True when it is under an older key: compaction should move its frames before others. */
+  readonly stale: boolean
 }
 
 /** What a store recovers when it is opened: the state of the last checkpoint, then the records of each commit after it, in order. */

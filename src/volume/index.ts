@@ -5,3 +5,19 @@
  * Promises: the ten invariants of spec/volume.md. What is read is what was written last under the anchored tag, or an error.
  */
 export type { FrameKind, FrameStore, Place, Recovery, SegmentInfo } from "./frame-store.ts"
+export { type Anchor, type AnchorState } from "./store/anchor.ts"
+export type { Disk } from "./store/disk.ts"
+export type { Protection } from "./store/format.ts"
+export type { Freshness } from "./store/freshness.ts"
+export { NodeDisk } from "./store/node-disk.ts"
+export {
+  type CreateOptions,
+  createStore,
+  type OpenedStore,
+  type OpenOptions,
+  openStore,
+  openStoreForReading,
+  type StoreInfo,
+  type WriteSettings,
+} from "./store/open.ts"
+export { PinFile } from "./store/pin-file.ts"

@@ -115,37 +115,45 @@ class Writer {
 
 const zeroSalt = new Uint8Array(32)
 
-function encodeItem(items: StoreItems, name: ItemName): Uint8Array | undefined {
-  const { begin, next, open, table, keys, restore } = items
+type Encoders = {
+  readonly [Name in ItemName]: (item: NonNullable<StoreItems[Name]>, out: Writer) => void
+}
+
+const encoders: Encoders = {
+  begin({ number, generation, previous }, out) {
+    out.u32(number, generation, previous?.number ?? 0, previous?.generation ?? 0)
+    out.u32(previous?.end ?? 0, 0).bytes(previous?.salt ?? zeroSalt)
+  },
+  next({ number, generation, salt }, out) {
+    out.u32(number, generation).bytes(salt)
+  },
+  open({ epoch, lease }, out) {
+    out.u64(epoch).bytes(lease)
+  },
+  table(entries, out) {
+    for (const { number, generation, end, salt, lastTag } of entries)
+      out.u32(number, generation, end, 0).bytes(salt).bytes(lastTag)
+  },
+  keys(wrapped, out) {
+    for (const { generation, sealed } of wrapped) out.u32(generation).bytes(sealed)
+  },
+  restore({ from, to }, out) {
+    out.bytes(from).bytes(to)
+  },
+}
+
+function encodeItem(name: ItemName, item: StoreItems[ItemName]): Uint8Array | undefined {
+  if (item === undefined) return undefined
   const out = new Writer()
-  switch (name) {
-    case "begin":
-      if (begin === undefined) return undefined
-      out.u32(begin.number, begin.generation, begin.previous?.number ?? 0)
-      out.u32(begin.previous?.generation ?? 0, begin.previous?.end ?? 0, 0)
-      return out.bytes(begin.previous?.salt ?? zeroSalt).done()
-    case "next":
-      return next && out.u32(next.number, next.generation).bytes(next.salt).done()
-    case "open":
-      return open && out.u64(open.epoch).bytes(open.lease).done()
-    case "table":
-      if (table === undefined) return undefined
-      for (const entry of table)
-        out.u32(entry.number, entry.generation, entry.end, 0).bytes(entry.salt).bytes(entry.lastTag)
-      return out.done()
-    case "keys":
-      if (keys === undefined) return undefined
-      for (const { generation, sealed } of keys) out.u32(generation).bytes(sealed)
-      return out.done()
-    case "restore":
-      return restore && concatBytes(restore.from, restore.to)
-  }
+  const encode = encoders[name] as (item: StoreItems[ItemName], out: Writer) => void
+  encode(item, out)
+  return out.done()
 }
 
 export function encodeCommit(commit: Commit): Uint8Array {
   const store = new Writer()
   for (const [i, name] of itemTypes.entries()) {
-    const body = encodeItem(commit.items, name)
+    const body = encodeItem(name, commit.items[name])
     if (body !== undefined) store.u32(i + 1, body.length).bytes(body)
   }
   const items = store.done()

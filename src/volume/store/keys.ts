@@ -50,6 +50,20 @@ export function keyFits(
 /** The keys of a volume by generation. The newest is the user's; older ones come out of the chain, wrapped under it. */
 export class KeyRing {
   readonly #keys = new Map<number, Uint8Array>()
+  readonly #given: Uint8Array[]
+
+  /** `given`: what the user has, without a generation yet. */
+  constructor(...given: readonly Uint8Array[]) {
+    if (given.some((key) => key.length !== 32)) throw new TypeError("a volume key has 32 bytes")
+    this.#given = [...given]
+  }
+
+  /** Takes one of the given keys for that generation when it `fits`. */
+  learnNewest(generation: number, fits: (key: Uint8Array) => boolean): boolean {
+    const key = this.#given.find(fits)
+    if (key !== undefined) this.#keys.set(generation, key)
+    return key !== undefined
+  }
 
   add(generation: number, key: Uint8Array): void {
     if (key.length !== 32) throw new TypeError("a volume key has 32 bytes")

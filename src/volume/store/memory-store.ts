@@ -88,7 +88,7 @@ export class MemoryStore implements FrameStore {
   segments(): SegmentInfo[] {
     return [...this.#segments]
       .filter(([segment]) => !this.#released.includes(segment))
-      .map(([segment, { size, sealed }]) => ({ segment, size, sealed }))
+      .map(([segment, { size, sealed }]) => ({ segment, size, sealed, stale: false }))
   }
 
   release(segment: number): void {

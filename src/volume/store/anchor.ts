@@ -1,0 +1,39 @@
+/** What an anchor holds of a volume: the newest state that counts. */
+export interface AnchorState {
+  readonly volumeId: Uint8Array
+  readonly sequence: number
+  readonly tag: Uint8Array
+  /** The fencing epoch: rises by one with each opening for writing. */
+  readonly epoch: number
+  /** Where the commit is. A hint only: the tag is what counts. */
+  readonly salt: Uint8Array
+  readonly offset: number
+}
+
+/**
+ * Where the freshness of a volume is kept, out of reach of who owns the volume's disk: a pin file, or the CAS.
+ * Synchronous; `move` may wait for a network. Each verb may throw `io` or `missing` when it cannot be reached: nothing has
+ * moved then, or the move of this call has, and the same call again succeeds.
+ */
+export interface Anchor {
+  /** For messages: `pin file /x/y`. */
+  readonly name: string
+  /** `new`: known, and never used: the one state from which a volume may be created. */
+  read(): AnchorState | "new"
+  /**
+   * Compare-and-swap: to `to` when the anchor holds `from` (tag and epoch). A repeat of the move that is already current
+   * succeeds. `false`: it holds something else, so somebody else has written.
+   */
+  move(from: AnchorState | "new", to: AnchorState): boolean
+  close(): void
+}
+
+export function sameState(a: AnchorState | "new", b: AnchorState | "new"): boolean {
+  if (a === "new" || b === "new") return a === b
+  return (
+    a.epoch === b.epoch &&
+    a.sequence === b.sequence &&
+    Buffer.compare(a.tag, b.tag) === 0 &&
+    Buffer.compare(a.volumeId, b.volumeId) === 0
+  )
+}

@@ -1,0 +1,38 @@
+/**
+ * All that the store asks of a disk: one directory with `header`, `lock` and `segments/`. Names are relative to it.
+ * Synchronous. Errors are those of `node:fs` (an absent file is ENOENT). Tests put layers under the store that record
+ * and cut.
+ */
+export interface Disk {
+  /** For messages. */
+  readonly path: string
+  /** Makes the directory (its parent exists) and `segments` in it, durably. EEXIST when the directory is there and not empty. */
+  initialise(): void
+  /** Takes the writer's lock of this volume; false: another process has it. Ends with `unlock` or the process. */
+  lock(): boolean
+  unlock(): void
+  /** Names in `segments`, in any order. */
+  segments(): string[]
+  /** For reading only. */
+  open(name: string): number
+  /** A new file, for reading and writing. EEXIST when there is one. */
+  create(name: string): number
+  close(fd: number): void
+  size(fd: number): number
+  /** The count of bytes read: fewer than `size` only at the end of the file. */
+  read(fd: number, target: Uint8Array, at: number, size: number, position: number): number
+  /** Writes all, or throws. */
+  write(fd: number, source: Uint8Array, at: number, size: number, position: number): void
+  /** Makes sure that blocks for this range are there, the file's size stays. False: this disk cannot promise it. */
+  reserve(fd: number, offset: number, size: number): boolean
+  /** Gives back blocks that were reserved after the file's end. */
+  trim(fd: number): void
+  /** fdatasync. */
+  sync(fd: number): void
+  /** Makes names in `segments` durable. */
+  syncDirectory(): void
+  /** Writes what is dirty of the file, then forgets the rest, so that what is read next is what the disk has. */
+  reload(name: string): void
+  remove(name: string): void
+  space(): { readonly free: number; readonly total: number }
+}

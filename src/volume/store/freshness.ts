@@ -1,0 +1,78 @@
+import { CofferError } from "../../errors.ts"
+import type { Anchor, AnchorState } from "./anchor.ts"
+
+/**
+ * `strict`: a synced commit returns after the anchor has it. `periodic`: the anchor follows at the latest `everyMs` after a
+ * commit or after `everyCommits` of them: this much an adversary could take back without being noticed.
+ */
+export type Freshness =
+  | { readonly mode: "strict" }
+  | { readonly mode: "periodic"; readonly everyMs: number; readonly everyCommits: number }
+
+/** Moves the anchor after the disk: never before what it names is durable. */
+export class FreshnessKeeper {
+  readonly #anchor: Anchor | undefined
+  readonly #freshness: Freshness
+  readonly #now: () => number
+  #held: AnchorState | "new"
+  #waiting: AnchorState | undefined
+  #waitingSince = 0
+  #waitingCount = 0
+
+  /** `held`: what the anchor holds now. */
+  constructor(
+    anchor: Anchor | undefined,
+    freshness: Freshness,
+    held: AnchorState | "new",
+    now: () => number,
+  ) {
+    this.#anchor = anchor
+    this.#freshness = freshness
+    this.#held = held
+    this.#now = now
+  }
+
+  /** The newest commit that the anchor holds; without an anchor, the newest durable one. */
+  get sequence(): number {
+    return this.#held === "new" ? 0 : this.#held.sequence
+  }
+
+  /** A commit is durable. In strict mode it is anchored when this returns. */
+  durable(state: AnchorState): void {
+    if (this.#anchor === undefined) {
+      this.#held = state
+      return
+    }
+    if (this.#waiting === undefined) this.#waitingSince = this.#now()
+    this.#waiting = state
+    this.#waitingCount += 1
+    const { mode } = this.#freshness
+    if (mode === "strict" || this.#waitingCount >= this.#freshness.everyCommits) this.anchor()
+  }
+
+  /** Moves the anchor to the newest durable commit, in either mode. */
+  anchor(): void {
+    const to = this.#waiting
+    if (to === undefined || this.#anchor === undefined) return
+    if (!this.#anchor.move(this.#held, to)) {
+      throw new CofferError(
+        "rollback",
+        `${this.#anchor.name}: another writer has moved the volume on`,
+        {
+          reason: "fork",
+          facts: { sequence: to.sequence, epoch: to.epoch },
+          hint: "two copies of one volume were written: stop one; what this one wrote since is not the volume's state",
+        },
+      )
+    }
+    this.#held = to
+    this.#waiting = undefined
+    this.#waitingCount = 0
+  }
+
+  /** Milliseconds until the anchor is due; undefined when nothing waits. */
+  due(): number | undefined {
+    if (this.#waiting === undefined || this.#freshness.mode === "strict") return undefined
+    return Math.max(0, this.#waitingSince + this.#freshness.everyMs - this.#now())
+  }
+}

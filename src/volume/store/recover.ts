@@ -1,0 +1,245 @@
+import { equalBytes, toHex } from "../../bytes/index.ts"
+import { CofferError } from "../../errors.ts"
+import type { AnchorState } from "./anchor.ts"
+import { commitAt, type FoundCommit, type ScannedSegment } from "./chain.ts"
+import {
+  commitKind,
+  decodeSegmentHeader,
+  frameHeaderSize,
+  type SegmentHeader,
+  segmentHeaderSize,
+  segmentName,
+} from "./format.ts"
+import { keyFits } from "./keys.ts"
+import { type Candidate, type Recovered, type ReplayBounds, replay } from "./replay.ts"
+import { SegmentScan } from "./scan.ts"
+import { closeScanned, openerOf, openScanned, segmentPath, type VolumeContext } from "./segments.ts"
+
+/** The state that counts: at the anchored tag (`read`), or at the end of the longest valid chain from there on (`write`). */
+export function recoverAnchored(
+  context: VolumeContext,
+  anchored: AnchorState,
+  access: "read" | "write",
+): Recovered {
+  if (!equalBytes(anchored.volumeId, context.header.id))
+    throw new CofferError(
+      "rollback",
+      `wanted volume ${toHex(anchored.volumeId)}, found ${toHex(context.header.id)}`,
+      { hint: "this directory holds another volume than the anchor knows", reason: "other-volume" },
+    )
+  const start = anchoredCommit(context, anchored)
+  const { flags, checkpoint, sequence } = start.found.commit
+  const own = { sequence, tag: start.found.tag, segment: start.id.number, offset: anchored.offset }
+  const last = access === "read" ? sequence : Number.MAX_SAFE_INTEGER
+  const bounds: ReplayBounds = { durable: sequence, last, reload: access === "write" }
+  return replay(context, start, flags.checkpoint === true ? own : checkpoint, bounds)
+}
+
+function anchoredCommit(context: VolumeContext, anchored: AnchorState): Candidate {
+  const header = readSegmentHeader(context, segmentName(anchored.salt))
+  if (header === undefined || !equalBytes(header.salt, anchored.salt)) {
+    if (!context.disk.segments().includes(segmentName(anchored.salt)))
+      throw lost(anchored, "its segment is not there")
+    throw damagedHead(anchored, "a whole segment header", "another or none")
+  }
+  learnGeneration(context, header)
+  const segment = openScanned(context, header, false)
+  try {
+    const found = commitAt(segment, anchored.offset)
+    if (found !== undefined && equalBytes(found.tag, anchored.tag)) return { id: header, found }
+    if (segment.scan.size <= anchored.offset) throw lost(anchored, "its segment ends before it")
+    throw damagedHead(anchored, "the anchored tag", "another or none")
+  } finally {
+    closeScanned(context, segment)
+  }
+}
+
+function damagedHead(anchored: AnchorState, wanted: string, found: string): CofferError {
+  const { sequence, salt, offset } = anchored
+  return new CofferError("integrity", `commit ${sequence}: wanted ${wanted}, found ${found}`, {
+    reason: "damaged-head",
+    facts: { sequence, file: segmentPath(salt), offset, attack: "changed" },
+    hint: "the volume's newest segment was changed: restore the directory from a backup",
+  })
+}
+
+function lost(anchored: AnchorState, what: string): CofferError {
+  return new CofferError(
+    "rollback",
+    `wanted commit ${anchored.sequence} with tag ${toHex(anchored.tag).slice(0, 16)}…: ${what}`,
+    {
+      reason: "rollback",
+      facts: { sequence: anchored.sequence, tag: toHex(anchored.tag) },
+      hint: "the volume's directory is older than its anchor, or is not the anchored volume",
+    },
+  )
+}
+
+// The user gives one key, the newest; which generation that is, the newest segment tells.
+function learnGeneration(context: VolumeContext, header: SegmentHeader): void {
+  const { keys } = context
+  if (keys === undefined || keys.has(header.generation)) return
+  if (!keys.learnNewest(header.generation, (key) => keyFits(key, context.header, header)))
+    throw wrongKey()
+}
+
+function wrongKey(): CofferError {
+  return new CofferError(
+    "integrity",
+    "the key does not fit this volume, or its headers were changed",
+    {
+      reason: "wrong-key",
+      hint: "give the volume's newest key file",
+    },
+  )
+}
+
+/** The segment header in that file, if its bytes are one. */
+export function readSegmentHeader(context: VolumeContext, name: string): SegmentHeader | undefined {
+  const { disk } = context
+  let fd: number
+  try {
+    fd = disk.open(`segments/${name}`)
+  } catch {
+    return undefined
+  }
+  try {
+    const bytes = Buffer.alloc(segmentHeaderSize)
+    const size = disk.read(fd, bytes, 0, segmentHeaderSize, 0)
+    return decodeSegmentHeader(bytes.subarray(0, size))
+  } finally {
+    disk.close(fd)
+  }
+}
+
+/**
+ * Without an anchor: the newest state that the disk shows. Whole older states cannot be told from it; changed bytes can,
+ * as far as a later commit shows that they were written.
+ */
+export function recoverUnanchored(context: VolumeContext, access: "read" | "write"): Recovered {
+  const headers = fittingHeaders(context)
+  for (const header of headers) {
+    const start = newestCommit(context, header, access)
+    if (start === undefined) continue
+    const { checkpoint, durable, sequence, flags } = start.found.commit
+    const own = {
+      sequence,
+      tag: start.found.tag,
+      segment: header.number,
+      offset: start.found.offset,
+    }
+    const bounds = { durable, last: Number.MAX_SAFE_INTEGER, reload: access === "write" }
+    if (sequence === 1) return replay(context, start, own, bounds)
+    if (flags.checkpoint !== true || isThere(context, headers, checkpoint.segment))
+      return replay(context, start, checkpoint, bounds)
+    // The checkpoint before this one is deleted, which only happens when this one is durable.
+    return replay(context, start, own, { ...bounds, durable: sequence })
+  }
+  throw new CofferError("integrity", "wanted a volume's segments, found none with a commit", {
+    reason: "no-head",
+    hint: "the volume's directory was emptied or its key is another: restore it from a backup",
+  })
+}
+
+function isThere(
+  context: VolumeContext,
+  headers: readonly SegmentHeader[],
+  number: number,
+): boolean {
+  return headers.some((header) => {
+    if (header.number !== number) return false
+    return context.keys === undefined || context.keys.has(header.generation)
+  })
+}
+
+function fittingHeaders(context: VolumeContext): SegmentHeader[] {
+  const { disk, keys } = context
+  const headers = disk
+    .segments()
+    .map((name) => ({ name, header: readSegmentHeader(context, name) }))
+    .filter(({ name, header }) => {
+      if (header !== undefined && segmentName(header.salt) === name) return true
+      if (isBlank(context, name)) return false
+      // It may be the newest segment, so to pass over it could hide the newest state.
+      throw new CofferError(
+        "integrity",
+        `segments/${name}: wanted a segment's header, found something else`,
+        {
+          reason: "damaged-segment",
+          facts: { file: `segments/${name}`, attack: "changed" },
+        },
+      )
+    })
+    .map(({ header }) => header)
+    .filter((header) => header !== undefined)
+    .toSorted((a, b) => b.number - a.number)
+  const [newest] = headers.toSorted((a, b) => b.generation - a.generation || b.number - a.number)
+  if (newest === undefined || keys === undefined) return headers
+  learnGeneration(context, newest)
+  for (const header of headers)
+    if (
+      header.generation === newest.generation &&
+      !keyFits(keys.get(header.generation), context.header, header)
+    )
+      throw wrongKey()
+  return headers
+}
+
+// A power cut may leave a new file empty, or its bytes zero.
+function isBlank(context: VolumeContext, name: string): boolean {
+  const { disk } = context
+  const fd = disk.open(`segments/${name}`)
+  try {
+    const bytes = Buffer.alloc(segmentHeaderSize)
+    return (
+      disk.read(fd, bytes, 0, segmentHeaderSize, 0) < segmentHeaderSize ||
+      bytes.every((b) => b === 0)
+    )
+  } finally {
+    disk.close(fd)
+  }
+}
+
+function newestCommit(
+  context: VolumeContext,
+  header: SegmentHeader,
+  access: "read" | "write",
+): Candidate | undefined {
+  if (context.keys !== undefined && !context.keys.has(header.generation)) return undefined
+  if (access === "write") context.disk.reload(segmentPath(header.salt))
+  const fd = context.disk.open(segmentPath(header.salt))
+  const segment: ScannedSegment = {
+    id: header,
+    scan: new SegmentScan(context.disk, fd),
+    opener: openerOf(context, header),
+    listed: context.header.protection === "authenticated",
+  }
+  try {
+    const found = lastCommitOf(segment)
+    return found && { id: header, found }
+  } finally {
+    closeScanned(context, segment)
+  }
+}
+
+/** From frame to frame; where that breaks, wherever the next commit could stand: damage in the middle must not hide what follows. */
+function lastCommitOf(segment: ScannedSegment): FoundCommit | undefined {
+  const { scan } = segment
+  let last: FoundCommit | undefined
+  let offset: number | undefined = segmentHeaderSize
+  while (offset !== undefined) {
+    if (!scan.frame(offset, false)) {
+      offset = scan.findCommit(offset + 1)
+      continue
+    }
+    const end: number = offset + frameHeaderSize + scan.payloadSize
+    if (scan.kind !== commitKind) {
+      offset = end
+      continue
+    }
+    const found = commitAt(segment, offset)
+    if (found !== undefined) last = found
+    offset = found?.end ?? scan.findCommit(offset + 1)
+  }
+  return last
+}

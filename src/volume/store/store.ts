@@ -1,0 +1,470 @@
+// Hot path: append, read and commit.
+import { CofferError, fromSystem } from "../../errors.ts"
+import type { FrameKind, FrameStore, Place, SegmentInfo } from "../frame-store.ts"
+import type { AnchorState } from "./anchor.ts"
+import {
+  type CheckpointRef,
+  type CommitFlags,
+  commitFixedSize,
+  commitTag,
+  encodeCommit,
+  type StoreItems,
+  type TableEntry,
+  type WrappedKey,
+} from "./commit.ts"
+import {
+  frameHeaderSize,
+  kindCode,
+  maxFramesPerCommit,
+  maxPayloadSize,
+  maxSegmentCount,
+  maxStateSize,
+  type SegmentId,
+  segmentHeaderSize,
+} from "./format.ts"
+import type { FreshnessKeeper } from "./freshness.ts"
+import type { Garbage } from "./garbage.ts"
+import { wrapOldKey } from "./keys.ts"
+import type { Recovered } from "./replay.ts"
+import { type NewFile, Room } from "./room.ts"
+import { SegmentCache } from "./segment-cache.ts"
+import { RunBuffer, SegmentWriter } from "./segment-writer.ts"
+import { closeScanned, openScanned, segmentPath, type VolumeContext } from "./segments.ts"
+import { visitFrames } from "./visit.ts"
+
+export interface WriterOptions {
+  readonly segmentSize: number
+  readonly freshness: FreshnessKeeper
+  readonly garbage: Garbage
+}
+
+/** Where the chain stands: the newest commit. */
+interface ChainEnd {
+  readonly sequence: number
+  readonly tag: Uint8Array
+}
+
+interface Unsynced {
+  readonly writer: SegmentWriter
+  readonly end: number
+}
+
+const linkSize = frameHeaderSize + commitFixedSize + 8 + 40
+const smallItemsSize = 256
+
+/** A volume's store, open for writing. Made by `openStore`. */
+export class VolumeStore implements FrameStore {
+  readonly #context: VolumeContext
+  readonly #options: WriterOptions
+  readonly #room: Room
+  readonly #run = new RunBuffer()
+  readonly #cache: SegmentCache
+  readonly #table: Map<number, TableEntry>
+  readonly #released: number[] = []
+  /** Segments that are full, but perhaps not on the disk yet. */
+  #unsynced: Unsynced[] = []
+  #newNames = false
+  #writer: SegmentWriter
+  #chain: ChainEnd
+  #headOffset = 0
+  #durable: number
+  #checkpoint: CheckpointRef
+  #wrappedKeys: readonly WrappedKey[]
+  #generation: number
+  #epoch: number
+  #logSize: number
+  #tableSize = 0
+  #failure: CofferError | undefined
+  /** Bytes that must stay free in a segment for the commit that names the next one. */
+  readonly #linkRoom: number
+  useReserve = false
+
+  /** Begins a new segment after `recovered`, with an open commit in it, and makes that durable and anchored. */
+  constructor(
+    context: VolumeContext,
+    recovered: Recovered,
+    number: number,
+    items: StoreItems,
+    options: WriterOptions,
+  ) {
+    const { head } = recovered
+    this.#context = context
+    this.#options = options
+    this.#table = new Map(recovered.table)
+    this.#chain = head
+    this.#durable = head.sequence
+    this.#checkpoint = recovered.checkpoint
+    this.#wrappedKeys = recovered.wrappedKeys
+    this.#generation = head.id.generation
+    this.#epoch = items.open?.epoch ?? recovered.epoch
+    this.#logSize = recovered.logSize
+    const listed = context.header.protection === "authenticated"
+    this.#linkRoom = linkSize + (listed ? 32 * maxFramesPerCommit : 0)
+    this.#cache = new SegmentCache(context, (segment) => this.#idOf(segment))
+    this.#room = new Room(context.disk, options.segmentSize, () => this.#collect(true))
+    for (const entry of this.#table.values()) this.#tableSize += entry.end
+    this.#room.scale(this.#tableSize)
+    const previous = head.sequence === 0 ? undefined : { ...head.id, end: head.end }
+    this.#writer = this.#begin(this.#room.take(), number, previous, items)
+    this.#sync()
+    options.freshness.anchor()
+  }
+
+  get logSize(): number {
+    return this.#logSize
+  }
+
+  /** The tag of the newest commit. */
+  get tag(): Uint8Array {
+    return this.#chain.tag
+  }
+
+  get sequence(): number {
+    return this.#chain.sequence
+  }
+
+  append(kind: "data" | "index", payload: Buffer, at: number, size: number, out: Place): void {
+    if (this.#failure !== undefined) throw this.#failure
+    if (size > maxPayloadSize) throw new TypeError("a frame has at most 1 MiB")
+    if (this.#writer.frameCount >= maxFramesPerCommit) this.#step({}, {}, nothing)
+    this.#prepare(frameHeaderSize + size, kind === "index" || this.useReserve)
+    const writer = this.#writer
+    out.offset = this.#attempt(() => writer.append(kindCode(kind), payload, at, size))
+    out.segment = writer.id.number
+    out.size = size
+    this.#logSize += frameHeaderSize + size
+  }
+
+  read(kind: "data" | "index", place: Place, target: Buffer, at: number): void {
+    if (!(at >= 0 && at + place.size <= target.length))
+      throw new TypeError(`wanted room for ${place.size} bytes`)
+    const writer = this.#writer
+    if (place.segment === writer.id.number && place.offset >= writer.runStart) {
+      if (writer.readQueued(kindCode(kind), place.offset, place.size, target, at)) return
+      throw new CofferError("integrity", `wanted a ${kind} frame that was queued, found none`)
+    }
+    this.#cache.read(kind, place, target, at)
+  }
+
+  flush(): void {
+    this.#usable()
+    this.#attempt(() => this.#writer.write())
+  }
+
+  commit(records: Uint8Array, sync: boolean): number {
+    this.#usable()
+    let at = 0
+    do {
+      const listed = this.#linkRoom - linkSize
+      const size = Math.min(
+        records.length - at,
+        maxPayloadSize - commitFixedSize - smallItemsSize - listed,
+      )
+      const more = at + size < records.length
+      const part = records.subarray(at, at + size)
+      this.#step({ changes: true, more }, {}, part)
+      at += size
+    } while (at < records.length)
+    if (sync) this.#sync()
+    return this.#chain.sequence
+  }
+
+  checkpoint(state: Uint8Array): void {
+    this.#usable()
+    if (state.length > maxStateSize) throw new TypeError("a checkpoint's state has at most 64 KiB")
+    const dropped = this.#released.splice(0).filter((number) => number < this.#writer.id.number)
+    this.#prepareCommit(
+      commitFixedSize + smallItemsSize + state.length + 80 * (this.#table.size + 2),
+    )
+    const gone = dropped.flatMap((number) => this.#table.get(number) ?? [])
+    for (const number of dropped) this.#table.delete(number)
+    const table = [...this.#table.values()]
+    const older = new Set(table.map(({ generation }) => generation))
+    this.#wrappedKeys = this.#wrappedKeys.filter(({ generation }) => older.has(generation))
+    const keys = this.#wrappedKeys.length === 0 ? {} : { keys: this.#wrappedKeys }
+    this.#write({ checkpoint: true }, { table, ...keys }, state)
+    this.#sync()
+    this.#checkpoint = {
+      ...this.#chain,
+      segment: this.#writer.id.number,
+      offset: this.#headOffset,
+    }
+    this.#logSize = 0
+    this.#drop(gone)
+  }
+
+  segments(): SegmentInfo[] {
+    const { id, offset } = this.#writer
+    const sealed = [...this.#table.values()]
+      .filter(({ number }) => !this.#released.includes(number))
+      .map((entry) => ({
+        segment: entry.number,
+        size: entry.end,
+        sealed: true,
+        stale: entry.generation !== this.#generation,
+      }))
+    return [...sealed, { segment: id.number, size: offset, sealed: false, stale: false }]
+  }
+
+  release(segment: number): void {
+    if (!this.#table.has(segment) || this.#released.includes(segment))
+      throw new TypeError(`segment ${segment} is not a sealed one in use`)
+    this.#released.push(segment)
+  }
+
+  frames(segment: number, visit: (kind: FrameKind, place: Readonly<Place>) => void): void {
+    const entry = this.#table.get(segment)
+    if (entry === undefined) throw new TypeError(`segment ${segment} is not a sealed one in use`)
+    const scanned = openScanned(this.#context, entry, false)
+    try {
+      visitFrames(scanned, entry, visit)
+    } finally {
+      closeScanned(this.#context, scanned)
+    }
+  }
+
+  space(): { readonly free: number; readonly total: number } {
+    const { free, total } = this.#context.disk.space()
+    const ahead = Math.max(0, this.#writer.reserved - this.#writer.offset)
+    return { free: Math.max(0, free + ahead - this.#room.reserve), total }
+  }
+
+  tick(_nowMs: number): number {
+    const { freshness, garbage } = this.#options
+    if (this.#failure === undefined) {
+      if (freshness.due() === 0) this.#anchored(() => freshness.anchor())
+      if (garbage.due() === 0) this.#collect(false)
+    }
+    return Math.min(freshness.due() ?? idleMs, garbage.due() ?? idleMs, idleMs)
+  }
+
+  /**
+   * From here on the volume is under a new key: a new segment begins with it, which holds the older keys wrapped. When
+   * this returns it is durable and anchored, and the old key opens the volume no more.
+   */
+  rekey(newKey: Uint8Array): void {
+    this.#usable()
+    const { keys, header } = this.#context
+    if (keys === undefined) throw new TypeError("a volume without its key cannot be rekeyed")
+    const older = new Set([...this.#table.values()].map(({ generation }) => generation))
+    older.add(this.#generation)
+    const wrapped = [...older]
+      .toSorted((a, b) => a - b)
+      .map((generation) => wrapOldKey(newKey, header, generation, keys.get(generation)))
+    const generation = this.#generation + 1
+    keys.add(generation, newKey)
+    this.#wrappedKeys = wrapped
+    this.#rollOver(generation, { keys: wrapped })
+    this.#sync()
+    this.#anchored(() => this.#options.freshness.anchor())
+  }
+
+  /** The newest durable commit is anchored when this returns. */
+  anchor(): void {
+    this.#usable()
+    this.#anchored(() => this.#options.freshness.anchor())
+  }
+
+  close(): void {
+    const { disk } = this.#context
+    try {
+      if (this.#failure === undefined) {
+        this.#step({ close: true }, {}, nothing)
+        this.#sync()
+        this.#anchored(() => this.#options.freshness.anchor())
+        this.#attempt(() => disk.trim(this.#writer.fd))
+      }
+    } finally {
+      this.#room.close()
+      this.#cache.close()
+      for (const { writer } of this.#unsynced) disk.close(writer.fd)
+      this.#unsynced = []
+      this.#writer.close()
+      disk.close(this.#writer.fd)
+      this.#failure = new CofferError("fault", "the store is closed")
+      disk.unlock()
+    }
+  }
+
+  /** Read-only after this: what it could not write or anchor is not the volume's state. */
+  get failure(): CofferError | undefined {
+    return this.#failure
+  }
+
+  #usable(): void {
+    if (this.#failure !== undefined) throw this.#failure
+  }
+
+  #idOf(segment: number): SegmentId | undefined {
+    if (segment === this.#writer.id.number) return this.#writer.id
+    return this.#table.get(segment)
+  }
+
+  /** Room for `size` more bytes in this segment, or in a new one. */
+  #prepare(size: number, urgent: boolean): void {
+    const end = this.#writer.offset + size + this.#linkRoom
+    if (end <= this.#options.segmentSize) {
+      const most = urgent ? end : end + this.#room.reserve
+      if (most > this.#writer.reserved) this.#room.ensure(this.#writer, end, urgent)
+      return
+    }
+    this.#rollOver(this.#generation, {})
+    const first = this.#writer.offset + size + this.#linkRoom
+    this.#room.ensure(this.#writer, first, urgent)
+  }
+
+  #prepareCommit(size: number): void {
+    this.#prepare(frameHeaderSize + size + 32 * this.#writer.frameCount, true)
+  }
+
+  /** One commit. Its room must be there already when it is large. */
+  #step(flags: CommitFlags, items: StoreItems, records: Uint8Array): void {
+    this.#prepareCommit(commitFixedSize + smallItemsSize + records.length)
+    this.#write(flags, items, records)
+  }
+
+  #write(flags: CommitFlags, items: StoreItems, records: Uint8Array): void {
+    const writer = this.#writer
+    const frames = writer.takeFrames()
+    const sequence = this.#chain.sequence + 1
+    const payload = encodeCommit({
+      sequence,
+      previous: this.#chain.tag,
+      digest: frames.digest,
+      durable: this.#durable,
+      checkpoint: this.#checkpoint,
+      flags,
+      frameCount: frames.count,
+      hashes: frames.hashes,
+      items,
+      records,
+    })
+    const buffer = Buffer.from(payload.buffer, payload.byteOffset, payload.length)
+    const { offset, stored } = this.#attempt(() => writer.appendCommit(buffer))
+    this.#chain = { sequence, tag: commitTag(this.#chain.tag, stored) }
+    this.#headOffset = offset
+    this.#logSize += stored.length
+  }
+
+  #begin(
+    { fd, salt, reserved }: NewFile,
+    number: number,
+    previous: (SegmentId & { readonly end: number }) | undefined,
+    items: StoreItems,
+  ): SegmentWriter {
+    const { disk, keys, header } = this.#context
+    if (keys === undefined) throw new TypeError("a writer needs the volume's key")
+    const id = { number, generation: this.#generation, salt }
+    const key = keys.get(this.#generation)
+    const writer = new SegmentWriter(disk, fd, key, header, id, this.#run)
+    writer.reserved = reserved
+    this.#writer = writer
+    this.#newNames = true
+    const begin = { number, generation: this.#generation, previous }
+    // The very first commit is a checkpoint of nothing, so that every chain has one to start from.
+    if (this.#chain.sequence === 0) {
+      this.#write({ checkpoint: true }, { begin, ...items, table: [] }, nothing)
+      this.#checkpoint = { ...this.#chain, segment: number, offset: segmentHeaderSize }
+    } else this.#write({}, { begin, ...items }, nothing)
+    return writer
+  }
+
+  #rollOver(generation: number, items: StoreItems): void {
+    if (this.#table.size + 2 > maxSegmentCount)
+      throw new CofferError(
+        "io",
+        `the volume has ${maxSegmentCount} segments, the most there can be`,
+        {
+          facts: { errno: "ENOSPC" },
+          hint: "delete files and let `coffer volume compact` run",
+        },
+      )
+    const writer = this.#writer
+    const number = writer.id.number + 1
+    const file = this.#attempt(() => this.#room.take())
+    const next = { number, generation, salt: file.salt }
+    this.#write({}, { next }, nothing)
+    this.#attempt(() => writer.write())
+    const end = writer.offset
+    this.#table.set(writer.id.number, { ...writer.id, end, lastTag: this.#chain.tag })
+    this.#unsynced.push({ writer, end })
+    this.#tableSize += end
+    this.#room.scale(this.#tableSize)
+    this.#generation = generation
+    this.#begin(file, number, { ...writer.id, end }, items)
+    writer.close()
+  }
+
+  /** Everything up to the newest commit is on the disk when this returns, and anchored as the mode wants it. */
+  #sync(): void {
+    const { disk } = this.#context
+    this.#attempt(() => {
+      this.#writer.write()
+      for (const { writer } of this.#unsynced) disk.sync(writer.fd)
+      disk.sync(this.#writer.fd)
+      if (this.#newNames) disk.syncDirectory()
+      this.#newNames = false
+      for (const { writer } of this.#unsynced) {
+        disk.trim(writer.fd)
+        disk.close(writer.fd)
+      }
+      this.#unsynced = []
+    })
+    this.#durable = this.#chain.sequence
+    this.#anchored(() => this.#options.freshness.durable(this.#anchorState()))
+  }
+
+  #anchorState(): AnchorState {
+    const { id } = this.#writer
+    const { sequence, tag } = this.#chain
+    const volumeId = this.#context.header.id
+    return { volumeId, sequence, tag, epoch: this.#epoch, salt: id.salt, offset: this.#headOffset }
+  }
+
+  // A failed write or fdatasync is never tried again: the kernel may have dropped the pages and call the next one a success.
+  #attempt<T>(work: () => T): T {
+    try {
+      return work()
+    } catch (error) {
+      const cause = fromSystem(error, this.#context.disk.path)
+      if (!(cause instanceof CofferError)) throw cause
+      if (cause.facts["errno"] === "ENOSPC" && cause.reason === "disk-full") throw cause
+      this.#failure = new CofferError("io", `${cause.message}: the volume is read-only now`, {
+        cause: error,
+        facts: { ...cause.facts },
+        reason: "write-failed",
+        hint: "what was synced before is safe; check the disk, then mount again",
+      })
+      throw this.#failure
+    }
+  }
+
+  #anchored(work: () => void): void {
+    try {
+      work()
+    } catch (error) {
+      // A refusal means that another writer owns the volume. Other errors may pass: the next commit tries again.
+      if (error instanceof CofferError && error.code === "rollback") this.#failure = error
+      throw error
+    }
+  }
+
+  #drop(entries: readonly TableEntry[]): void {
+    const { garbage } = this.#options
+    for (const entry of entries) {
+      garbage.add(segmentPath(entry.salt), entry.number, this.#checkpoint.sequence)
+      this.#cache.forget(entry.number)
+      this.#tableSize -= entry.end
+    }
+    this.#room.scale(this.#tableSize)
+    this.#collect(false)
+  }
+
+  #collect(hurry: boolean): boolean {
+    const { garbage, freshness } = this.#options
+    return garbage.collect(freshness.sequence, hurry).length > 0
+  }
+}
+
+const nothing = new Uint8Array(0)
+const idleMs = 1000
