@@ -40,7 +40,7 @@ export class Room {
 
   /** The reserve grows with the volume: an eighth of it, 2 to 32 MiB. */
   scale(volumeSize: number): void {
-    this.#reserve = Math.min(mostReserve, Math.max(leastReserve, volumeSize / 8))
+    this.#reserve = Math.min(mostReserve, Math.max(leastReserve, Math.floor(volumeSize / 8)))
   }
 
   /** Blocks up to `end` for certain; and when not `urgent` the reserve after them. Throws ENOSPC, nothing has changed then. */
