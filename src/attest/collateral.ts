@@ -102,7 +102,9 @@ function readFile(file: CollateralFile, found: Found): boolean {
   const text = Buffer.from(file.bytes).toString("latin1")
   if (/^\s*\{/.test(text))
     return readJson(Buffer.from(file.bytes).toString("utf8"), file.name, found)
-  if (text.includes("-----BEGIN")) return readPem(text, file.name, found)
+  // A quote has PEM in it too, but it is no text.
+  const plain = text.replace(/\0+$/, "")
+  if (plain.includes("-----BEGIN") && !plain.includes("\0")) return readPem(plain, file.name, found)
   if (/^[0-9a-fA-F\s]+$/.test(text)) {
     const bytes = fromHex(text.replaceAll(/\s/g, ""))
     return bytes !== undefined && readBinary({ name: file.name, bytes }, found)

@@ -7,6 +7,13 @@
  * `reason` names the check; nothing that a check did not cover stands in the claims.
  */
 
+export {
+  type EvidenceType,
+  evidenceTypes,
+  type LooseClaims,
+  unhexed,
+  verifyAny,
+} from "./any.ts"
 export type {
   AzureClaims,
   Check,
@@ -24,6 +31,7 @@ export type {
   Tpm2Claims,
 } from "./claims.ts"
 export { snpProducts, tcbStatuses } from "./claims.ts"
+export { type Collateral, noCollateral } from "./collateral.ts"
 export { platformBinding, type ReleaseBinding, releaseReportData } from "./evidence/bindings.ts"
 export { ed25519PublicKey, rawPublicKey, verifyEd25519 } from "./evidence/ed25519.ts"
 export { makeEvidence, platformDigest } from "./evidence/make.ts"
@@ -42,6 +50,7 @@ export {
   verifyEvidence,
   verifyPlatform,
 } from "./evidence/verify.ts"
+export { loadCollateral } from "./load.ts"
 export type {
   AzurePolicy,
   PlatformPolicy,
@@ -51,3 +60,4 @@ export type {
   TdxPolicy,
   Tpm2Policy,
 } from "./policy.ts"
+export { productionRoots, type Roots, rootsFrom } from "./roots.ts"

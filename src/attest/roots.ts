@@ -1,3 +1,4 @@
+import { parseCertificate, parsePem } from "../der/index.ts"
 import type { SnpProduct } from "./claims.ts"
 
 /**
@@ -63,4 +64,25 @@ export const productionRoots: Roots = {
       ),
     ],
   },
+}
+
+/**
+ * The production roots and one more, a certificate in PEM or DER: for tests with a certification authority of their own.
+ * Its common name says whom it may vouch for.
+ */
+export function rootsFrom(bytes: Uint8Array, where: string): Roots {
+  const [pem] = parsePem(Buffer.from(bytes).toString("latin1"))
+  const root = parseCertificate(pem?.bytes ?? bytes, where)
+  const key = root.publicKey
+  const name = root.subject.commonName ?? ""
+  const amd = (product: SnpProduct) =>
+    name === `ARK-${product}`
+      ? [...productionRoots.amd[product], key]
+      : productionRoots.amd[product]
+  return {
+    intelSgx: name.startsWith("ARK-")
+      ? productionRoots.intelSgx
+      : [...productionRoots.intelSgx, key],
+    amd: { Milan: amd("Milan"), Genoa: amd("Genoa"), Turin: amd("Turin") },
+  }
 }

@@ -1,7 +1,11 @@
 import { Command } from "commander"
+import { attestCommand } from "./commands/attest.ts"
+import { casCommand } from "./commands/cas.ts"
 import { completionCommand } from "./commands/completion.ts"
 import { keygenCommand } from "./commands/keygen.ts"
 import { measureCommand } from "./commands/measure.ts"
+import { policyCommand } from "./commands/policy.ts"
+import { protectCommand } from "./commands/protect.ts"
 import { signCommand } from "./commands/sign.ts"
 import { descendants } from "./descendants.ts"
 import type { Io } from "./io.ts"
@@ -21,9 +25,13 @@ export function createProgram(io: Io): Command {
     .description("Protects the code and data files of containerised services.")
     .version("coffer 0.1.0")
     .addHelpText("after", exitCodes)
+  program.addCommand(protectCommand(io))
   program.addCommand(keygenCommand(io))
   program.addCommand(measureCommand(io))
   program.addCommand(signCommand(io))
+  program.addCommand(casCommand(io))
+  program.addCommand(policyCommand(io))
+  program.addCommand(attestCommand(io))
   program.addCommand(completionCommand(program, io))
   for (const command of [program, ...descendants(program)]) configure(command, io)
   return program

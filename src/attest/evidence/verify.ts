@@ -1,7 +1,19 @@
 import { equalBytes, fromHex, toHex } from "../../bytes/index.ts"
+import { parseCertificate } from "../../der/index.ts"
 import { Checks, parsed, refuse } from "../checks.ts"
-import type { EnclaveClaims, EvidenceClaims, PlatformClaims } from "../claims.ts"
-import { platformBinding, releaseReportData } from "./bindings.ts"
+import type {
+  EnclaveClaims,
+  EvidenceClaims,
+  PlatformClaims,
+  SnpClaims,
+  TdxClaims,
+} from "../claims.ts"
+import { type Collateral, noCollateral } from "../collateral.ts"
+import { verifyDcapQuote } from "../dcap/verify.ts"
+import { productionRoots, type Roots } from "../roots.ts"
+import { verifySnpReport } from "../snp/verify.ts"
+import { verifyTpmQuote } from "../tpm2/verify.ts"
+import { platformBinding, releaseReportData, tpmQualifyingData } from "./bindings.ts"
 import { verifyEd25519 } from "./ed25519.ts"
 import { decodeReport, reportMessage } from "./report.ts"
 import { type Evidence, type NodeEvidence, parseEvidence } from "./schema.ts"
@@ -17,6 +29,10 @@ export interface EvidenceContext {
   readonly casKey: Uint8Array
   /** The policy that the service asks for. */
   readonly policyName: string
+  /** TCB info, CRLs, certificates; undefined: none, and then the claims say that nothing was checked against it. */
+  readonly collateral?: Collateral
+  /** Undefined: the vendors' production roots. */
+  readonly roots?: Roots
   /**
    * Whether `nonce` is one that this CAS gave out for platform evidence and still accepts: a node may show one quote for
    * several enclaves, for as long as the CAS says.
@@ -52,16 +68,74 @@ export function verifyPlatform(evidence: NodeEvidence, context: EvidenceContext)
 function verifyBound(
   evidence: NodeEvidence,
   binding: Uint8Array,
-  _context: EvidenceContext,
+  context: EvidenceContext,
 ): PlatformClaims {
+  const { now, collateral = noCollateral, roots = productionRoots } = context
   switch (evidence.type) {
     case "insecure-sim":
       return verifySim(bytes(evidence.key), bytes(evidence.signature), binding)
-    case "tdx":
-    case "sev-snp":
+    case "tdx": {
+      const claims = verifyDcapQuote(bytes(evidence.quote), { collateral, roots, now })
+      if (claims.type !== "tdx")
+        throw refuse("evidence-malformed", "evidence: wanted a TDX quote, found one of SGX")
+      return bound(claims, binding)
+    }
+    case "sev-snp": {
+      const shown = parsed("vek-malformed", () =>
+        evidence.certificates.map((der) => parseCertificate(bytes(der), "evidence")),
+      )
+      const certificates = [...shown, ...collateral.certificates]
+      const all = { ...collateral, certificates }
+      return bound(
+        verifySnpReport(bytes(evidence.report), { collateral: all, roots, now }),
+        binding,
+      )
+    }
     case "tpm2":
-      throw refuse("platform-unsupported", `evidence of type ${evidence.type} is not there yet`)
+      return verifyTpmQuote({
+        message: bytes(evidence.message),
+        signature: bytes(evidence.signature),
+        ak: { kind: "tpmt", bytes: bytes(evidence.ak) },
+        pcrs: evidence.pcrs,
+        nonce: tpmQualifyingData(binding),
+      })
   }
+}
+
+// A quote is genuine for whoever asked for it; only its report data says that it was made for this node key and nonce.
+function bound<T extends TdxClaims | SnpClaims>(claims: T, binding: Uint8Array): T {
+  if (claims.reportData === toHex(binding)) return claims
+  throw refuse(
+    "platform-binding",
+    `platform evidence: wanted report data that binds the node key and the nonce (${toHex(binding).slice(0, 16)}…), found ${claims.reportData.slice(0, 16)}…`,
+  )
+}
+
+/** An SGX enclave speaks for itself: what a node agent's report says stands in its quote. */
+function verifyEnclaveQuote(
+  quote: string,
+  ephemeralKey: Uint8Array,
+  context: EvidenceContext,
+): EvidenceClaims {
+  const { now, collateral = noCollateral, roots = productionRoots } = context
+  const claims = verifyDcapQuote(bytes(quote), { collateral, roots, now })
+  if (claims.type !== "sgx")
+    throw refuse("evidence-malformed", "evidence: wanted an SGX quote, found one of TDX")
+  if (claims.reportData !== toHex(releaseReportData({ ...context, ephemeralKey })))
+    throw refuse(
+      "report-data",
+      "sgx quote: wanted report data that binds this nonce, key, CAS and policy, found another",
+    )
+  const enclave: EnclaveClaims = {
+    mrEnclave: claims.mrEnclave,
+    mrSigner: claims.mrSigner,
+    productId: claims.productId,
+    svn: claims.svn,
+    debug: claims.debug,
+    engineTrusted: false,
+    runtimeVersion: [0, 0, 0],
+  }
+  return { platform: claims, nodeKey: "", enclave, ephemeralKey }
 }
 
 /** The enclave report, signed by a node key that platform evidence vouched for. */
@@ -102,8 +176,11 @@ export function verifyEvidence(
 ): EvidenceClaims {
   const evidence: Evidence = parseEvidence(value)
   const ephemeralKey = bytes(evidence.ephemeralKey)
-  if (evidence.platform.type === "sgx")
-    throw refuse("platform-unsupported", "evidence of type sgx is not there yet")
+  if (evidence.platform.type === "sgx") {
+    if (evidence.report === undefined)
+      return verifyEnclaveQuote(evidence.platform.quote, ephemeralKey, context)
+    throw refuse("evidence-malformed", "evidence: wanted no enclave report beside an SGX quote")
+  }
   if (evidence.report === undefined)
     throw refuse(
       "report-missing",
