@@ -6,6 +6,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  renameSync,
   rmSync,
   symlinkSync,
   truncateSync,
@@ -15,7 +16,7 @@ import {
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { after, test } from "node:test"
-import { meta, sampleTree } from "../../test/support/sample-tree.ts"
+import { meta, sampleTree, sparseContent } from "../../test/support/sample-tree.ts"
 import { type ByteString, byteString } from "../bytes/index.ts"
 import { CofferError, type ErrorCode } from "../errors.ts"
 import { setXattr } from "../sys/index.ts"
@@ -108,6 +109,60 @@ test("owners of the caller drop setuid", () => {
   const stat = lstatSync(join(folder, "mine/a"))
   assert.equal(stat.mode & 0o7777, 0o755)
   assert.equal(stat.uid, process.getuid?.())
+})
+
+test("a directory that is swapped for a symlink meanwhile is not written through", () => {
+  const outside = join(folder, "outside")
+  const target = join(folder, "swapped")
+  mkdirSync(outside)
+  const tree = new TreeBuilder({ duplicates: "refuse", parentSymlinks: "refuse" })
+  const file = { kind: "file", meta: meta(), content: contentOfBytes(Buffer.from("x")) } as const
+  tree.putDirectory("d" as ByteString, meta({ mode: 0o700 }))
+  for (const name of ["d/a", "d/b", "d/c"]) tree.put(name as ByteString, { ...file })
+  const root = tree.finish()
+  const swap = (): void => {
+    if (existsSync(join(target, "moved"))) return
+    renameSync(join(target, "d"), join(target, "moved"))
+    symlinkSync(outside, join(target, "d"))
+  }
+  extractTree(root, target, { owners: "mine", onProgress: swap })
+  assert.deepEqual(readdirSync(outside), [])
+  assert.deepEqual(readdirSync(join(target, "moved")), ["a", "b", "c"])
+  assert.notEqual(lstatSync(outside).mode & 0o777, 0o700)
+  assert.equal(lstatSync(join(target, "moved")).mode & 0o777, 0o700)
+})
+
+test("a hard link is not made through a symlink that somebody put in the way", () => {
+  const target = join(folder, "swapped-link")
+  const tree = new TreeBuilder({ duplicates: "refuse", parentSymlinks: "refuse" })
+  const file = { kind: "file", meta: meta(), content: contentOfBytes(Buffer.from("x")) } as const
+  tree.put("d/a" as ByteString, file)
+  tree.put("e" as ByteString, file)
+  const root = tree.finish()
+  const swap = (): void => {
+    rmSync(join(target, "d"), { recursive: true })
+    symlinkSync(folder, join(target, "d"))
+  }
+  assert.throws(
+    () => extractTree(root, target, { owners: "mine", onProgress: swap }),
+    (error) => error instanceof CofferError,
+  )
+})
+
+test("content over 4 GiB keeps its place", () => {
+  const target = join(folder, "large")
+  const data = Buffer.from("far away")
+  const content = sparseContent(5 * 2 ** 30, [[4.5 * 2 ** 30, data]])
+  const tree = new TreeBuilder({ duplicates: "refuse", parentSymlinks: "refuse" })
+  tree.put("large" as ByteString, { kind: "file", meta: meta(), content })
+  extractTree(tree.finish(), target, { owners: "mine" })
+  const back = child(directorySource(target), "large")
+  assert.ok(back.kind === "file")
+  assert.equal(back.content.size, content.size)
+  assert.equal(back.content.ranges.length, 1)
+  const read = Buffer.alloc(data.length)
+  back.content.read(read, 4.5 * 2 ** 30)
+  assert.deepEqual(read, data)
 })
 
 test("a path longer than PATH_MAX is written and read", () => {

@@ -20,7 +20,10 @@ import { openDirectoryFlags, pathIn } from "./system-path.ts"
 import { dataSize, sortedChildren } from "./walk.ts"
 
 export interface ExtractOptions {
-  /** Default `keep`, which needs root. `mine`: everything belongs to the caller, and setuid and setgid are dropped. */
+  /**
+   * Default `keep`, which needs root. `mine`: everything belongs to the caller; setuid, setgid and the xattrs that only
+   * root can set are dropped.
+   */
   readonly owners?: "keep" | "mine"
   readonly onProgress?: OnProgress
 }
@@ -69,8 +72,6 @@ interface Level {
   readonly fd: number
   readonly path: ByteString
   readonly node: DirectoryNode
-  /** Its place in the level above; undefined for the root. */
-  readonly parent: { readonly fd: number; readonly name: ByteString } | undefined
   readonly todo: [ByteString, TreeNode][]
 }
 
@@ -90,7 +91,7 @@ class Extraction {
     this.#owners = options.owners ?? "keep"
     this.#onProgress = options.onProgress ?? (() => undefined)
     this.#total = dataSize(root)
-    this.#push(fd, "" as ByteString, root, undefined)
+    this.#push(fd, "" as ByteString, root)
   }
 
   run(): void {
@@ -102,12 +103,12 @@ class Extraction {
         else this.#make(top, ...next)
       }
     } finally {
-      for (const level of this.#stack) if (level.parent !== undefined) closeSync(level.fd)
+      for (const { fd } of this.#stack) if (fd !== this.#rootFd) closeSync(fd)
     }
   }
 
-  #push(fd: number, path: ByteString, node: DirectoryNode, parent: Level["parent"]): void {
-    this.#stack.push({ fd, path, node, parent, todo: sortedChildren(node).toReversed() })
+  #push(fd: number, path: ByteString, node: DirectoryNode): void {
+    this.#stack.push({ fd, path, node, todo: sortedChildren(node).toReversed() })
   }
 
   #make(level: Level, name: ByteString, node: TreeNode): void {
@@ -123,7 +124,7 @@ class Extraction {
       if (node.kind === "directory") {
         const place = pathIn(level.fd, name)
         mkdirSync(place, { mode: 0o700 })
-        this.#push(openSync(place, openDirectoryFlags), path, node, { fd: level.fd, name })
+        this.#push(openSync(place, openDirectoryFlags), path, node)
         return
       }
       this.#firstPlaces.set(node, path)
@@ -135,9 +136,8 @@ class Extraction {
   // Last for directories: making their children changed the time, and needed the write permission.
   #leave(level: Level): void {
     this.#attempt(level.path === "" ? ("/" as ByteString) : level.path, () => {
-      const { fd, name } = level.parent ?? { fd: level.fd, name: "." as ByteString }
-      this.#setMeta(fd, name, level.node)
-      if (level.parent !== undefined) closeSync(level.fd)
+      this.#setMeta(level.fd, "." as ByteString, level.node)
+      if (level.fd !== this.#rootFd) closeSync(level.fd)
       this.#stack.pop()
     })
   }
@@ -184,8 +184,10 @@ class Extraction {
     const place = pathIn(fd, name)
     const keep = this.#owners === "keep"
     if (keep) lchownSync(place, uid, gid)
-    for (const xattr of xattrs) setXattr(place, bytesOf(xattr.name), xattr.value)
-    if (node.kind !== "symlink") chmodSync(place, keep ? mode : mode & 0o1777)
+    for (const xattr of xattrs) {
+      if (keep || !needsRoot(xattr.name)) setXattr(place, bytesOf(xattr.name), xattr.value)
+    }
+    if (node.kind !== "symlink") changeMode(place, keep ? mode : mode & 0o1777)
     setTimes(place, { mtime })
   }
 
@@ -193,10 +195,32 @@ class Extraction {
     try {
       action()
     } catch (error) {
-      const hint = isErrno(error, "EPERM") ? "owners, devices and some xattrs need root" : undefined
-      throw fromSystem(error, `write ${displayName(path)}`, hint)
+      throw fromSystem(error, `write ${displayName(path)}`, hintFor(error))
     }
   }
+}
+
+// Linux's O_PATH, which node:fs does not name.
+const pathFlags = 0o10000000 | constants.O_NOFOLLOW
+
+// chmod follows a symlink; through a descriptor that only names the place it cannot.
+function changeMode(place: Buffer, mode: number): void {
+  const fd = openSync(place, pathFlags)
+  try {
+    chmodSync(`/proc/self/fd/${fd}`, mode)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function needsRoot(xattr: ByteString): boolean {
+  return xattr.startsWith("security.") || xattr.startsWith("trusted.")
+}
+
+function hintFor(error: unknown): string | undefined {
+  if (isErrno(error, "EPERM")) return "owners, devices and some xattrs need root"
+  if (isErrno(error, "ENOTSUP")) return "extract to a filesystem that keeps xattrs and ACLs"
+  return undefined
 }
 
 // A default ACL of the directory that the caller gave would go down to everything that is made in it.
