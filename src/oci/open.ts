@@ -1,9 +1,7 @@
-import { execFile } from "node:child_process"
 import { closeSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { promisify } from "node:util"
-import { CofferError, isErrno } from "../errors.ts"
+import { CofferError } from "../errors.ts"
 import type { DirectoryNode, OnProgress } from "../tree/index.ts"
 import { plainDirectory } from "../tree/index.ts"
 import { openArchive } from "./archives.ts"
@@ -11,9 +9,8 @@ import { openRegular } from "./blobs.ts"
 import { applyLayer } from "./layers.ts"
 import { openLayout, type Platform, type SourceImage } from "./layout.ts"
 import type { ImageReference } from "./reference.ts"
+import { skopeoCopy } from "./skopeo.ts"
 import { type Spool, spoolLayer, spoolStream } from "./spool.ts"
-
-const run = promisify(execFile)
 
 export interface OpenOptions {
   readonly platform: Platform
@@ -84,7 +81,7 @@ async function openThroughSkopeo(name: string, platform: Platform): Promise<Sour
   const remove = once(() => rmSync(directory, { recursive: true, force: true }))
   try {
     const choice = ["--override-os", platform.os, "--override-arch", platform.architecture]
-    await skopeo([...choice, "copy", "--quiet", name, `oci:${directory}:image`], name)
+    await skopeoCopy(name, `oci:${directory}:image`, choice)
     const image = openLayout(directory, "image", platform)
     return {
       ...image,
@@ -97,32 +94,6 @@ async function openThroughSkopeo(name: string, platform: Platform): Promise<Sour
     remove()
     throw error
   }
-}
-
-async function skopeo(args: readonly string[], what: string): Promise<void> {
-  try {
-    await run("skopeo", [...args])
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) {
-      throw new CofferError("missing", `image ${what}: wanted the tool skopeo, found none`, {
-        hint: "install it (apt-get install skopeo), or give an oci: layout or an archive",
-      })
-    }
-    const said =
-      error instanceof Error && "stderr" in error ? String(error.stderr).trim() : String(error)
-    throw new CofferError(
-      "missing",
-      `image ${what}: wanted skopeo to copy it, found: ${lastLine(said)}`,
-      {
-        reason: "skopeo",
-        cause: error,
-      },
-    )
-  }
-}
-
-function lastLine(text: string): string {
-  return text.split("\n").at(-1) ?? ""
 }
 
 /** The root filesystem of an image, whose content stays readable until it is closed. */

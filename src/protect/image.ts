@@ -1,0 +1,101 @@
+import { readSync } from "node:fs"
+import { toHex, utf8OfByteString } from "../bytes/index.ts"
+import { CofferError } from "../errors.ts"
+import type { ManifestDraft } from "../manifest/index.ts"
+import type { Descriptor, LayoutWriter, SourceImage } from "../oci/index.ts"
+import { writeTar } from "../tar/index.ts"
+import { type Content, type OnProgress, plainDirectory, TreeBuilder } from "../tree/index.ts"
+
+/** Where the sealed binary is in a protected image; the runtime looks nowhere else. */
+export const sealedPath = "/coffer/service"
+
+export const annotationKeys = {
+  mrEnclave: "io.coffer.mrenclave",
+  sourceDigest: "org.opencontainers.image.base.digest",
+} as const
+
+export interface ProtectedImage {
+  readonly source: SourceImage
+  /** The sealed binary, in an open file. */
+  readonly sealed: Content
+  readonly manifest: ManifestDraft
+  readonly mrEnclave: Uint8Array
+}
+
+/** Content of an open file that nobody else writes. */
+export function contentOfFd(fd: number, size: number): Content {
+  return {
+    size,
+    ranges: [{ offset: 0, size }],
+    read(target, position) {
+      for (let at = 0; at < target.length; ) {
+        const count = readSync(fd, target, at, target.length - at, position + at)
+        if (count === 0)
+          throw new CofferError("io", "the sealed binary ends early: was it changed meanwhile?")
+        at += count
+      }
+    },
+  }
+}
+
+/**
+ * Adds the protected image to a layout: one layer with the sealed binary, the source's labels, ports, user, volumes and
+ * stop signal, and an entrypoint that fails closed without Coffer. A function of its input: no clock, no random.
+ */
+export function writeProtectedImage(
+  layout: LayoutWriter,
+  image: ProtectedImage,
+  onProgress: OnProgress,
+): Descriptor {
+  const tree = new TreeBuilder({ duplicates: "refuse", parentSymlinks: "refuse" })
+  tree.put(utf8OfByteString(sealedPath), {
+    kind: "file",
+    meta: { ...plainDirectory, mode: 0o755 },
+    content: image.sealed,
+  })
+  // Not compressed: the sealed binary is read at random when it runs, and engines compress what they push.
+  const layer = layout.addBlob("application/vnd.oci.image.layer.v1.tar", (sink) => {
+    writeTar(tree.finish(), sink, onProgress)
+  })
+  const annotations = {
+    [annotationKeys.mrEnclave]: toHex(image.mrEnclave),
+    [annotationKeys.sourceDigest]: image.source.digest,
+  }
+  const config = layout.addDocument(
+    "application/vnd.oci.image.config.v1+json",
+    protectedConfig(image, layer.digest, annotations),
+  )
+  return layout.addDocument("application/vnd.oci.image.manifest.v1+json", {
+    schemaVersion: 2,
+    mediaType: "application/vnd.oci.image.manifest.v1+json",
+    config: { ...config },
+    layers: [{ ...layer }],
+    annotations,
+  })
+}
+
+type Json = Parameters<LayoutWriter["addDocument"]>[1]
+
+function protectedConfig(
+  { source: { config: source }, manifest: { user } }: ProtectedImage,
+  diffId: string,
+  labels: Readonly<Record<string, string>>,
+): Json {
+  const { ExposedPorts, Volumes, WorkingDir, Labels, StopSignal } = source.config ?? {}
+  return {
+    architecture: source.architecture,
+    os: source.os,
+    variant: source.variant,
+    config: {
+      // In numbers: the engine finds no /etc/passwd in this image.
+      User: `${user.uid}:${user.gid}`,
+      ExposedPorts: ExposedPorts ?? undefined,
+      Volumes: Volumes ?? undefined,
+      WorkingDir,
+      StopSignal,
+      Entrypoint: [sealedPath],
+      Labels: { ...Labels, ...labels },
+    },
+    rootfs: { type: "layers", diff_ids: [diffId] },
+  }
+}

@@ -1,0 +1,9 @@
+/**
+ * Protect: a container image in, a protected image out.
+ *
+ * Spec: `spec/protected-image.md`. Promises: the same image and the same `coffer.yaml` give the same MrEnclave and the
+ * same image digest; nothing of the source image touches the host's filesystem but as unnamed temporary bytes; a target
+ * is written whole or not at all.
+ */
+export { annotationKeys, sealedPath } from "./image.ts"
+export { type ProtectInput, type ProtectResult, protectImage } from "./protect.ts"
