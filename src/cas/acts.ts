@@ -22,6 +22,8 @@ export const actBodySchema = z.discriminatedUnion("verb", [
     given: z.record(z.string().max(63), z.string().max(1_400_000)),
   }),
   z.strictObject({ verb: z.literal("read-policy") }),
+  /** Those that one of the signing keys may read; `policy` is empty. */
+  z.strictObject({ verb: z.literal("list-policies") }),
   z.strictObject({
     verb: z.literal("restore-volume"),
     ...volume,
@@ -79,6 +81,37 @@ export function signAct(act: Act, keys: readonly KeyObject[]): SignedAct {
   }
 }
 
+/** The keys that have signed `signed`, each signature checked; whether they may do anything is another question. */
+export function signersOf(signed: SignedAct, context: ActContext): readonly string[] {
+  requireCurrent(signed.act, context)
+  const bytes = message(signed.act)
+  return signed.signatures.flatMap(({ key, signature }) => {
+    const holds = verifyEd25519(
+      fromHex(key) ?? new Uint8Array(),
+      bytes,
+      fromHex(signature) ?? new Uint8Array(),
+    )
+    return holds ? [key] : []
+  })
+}
+
+interface ActContext {
+  readonly casKey: string
+  /** Milliseconds. */
+  readonly now: number
+}
+
+function requireCurrent(act: Act, context: ActContext): void {
+  if (act.cas !== context.casKey) throw no("act.cas", `this CAS, ${context.casKey}`, act.cas)
+  const seconds = Math.floor(context.now / 1000)
+  if (act.expires < seconds || act.expires > seconds + maxAhead)
+    throw no(
+      "act.expires",
+      `a time from now (${seconds}) to ${maxAhead} s later`,
+      String(act.expires),
+    )
+}
+
 function no(field: string, wanted: string, found: string): CofferError {
   return new CofferError("refused", `${field}: wanted ${wanted}, found ${found}`, {
     reason: `act-${field.replace(/.*\./, "")}`,
@@ -91,17 +124,10 @@ export function requireQuorum(
   signed: SignedAct,
   policy: Policy,
   verb: "read" | "update" | "restore",
-  context: { readonly casKey: string; readonly now: number },
+  context: ActContext,
 ): readonly string[] {
   const { act } = signed
-  if (act.cas !== context.casKey) throw no("act.cas", `this CAS, ${context.casKey}`, act.cas)
-  const seconds = Math.floor(context.now / 1000)
-  if (act.expires < seconds || act.expires > seconds + maxAhead)
-    throw no(
-      "act.expires",
-      `a time from now (${seconds}) to ${maxAhead} s later`,
-      String(act.expires),
-    )
+  requireCurrent(act, context)
   const quorum: Quorum = policy.access[verb] ?? policy.access.update
   const bytes = message(act)
   const names = new Set<string>()

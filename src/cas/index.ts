@@ -7,12 +7,15 @@
  * durable; everything secret is encrypted at rest; a database put back to an older copy is noticed.
  */
 export { type Act, type ActBody, type SignedAct, signAct } from "./acts.ts"
+export { type AuditEntry, type AuditPoint, followAudit, genesisHash } from "./audit.ts"
+export { readBackup, writeBackup } from "./backup.ts"
 export { Cas } from "./cas.ts"
 export { type Answer, type Asked, CasClient } from "./client.ts"
 export type { VolumeGrant } from "./configuration.ts"
 export { type EmbeddedCas, masterKeyFile, openEmbeddedCas } from "./embedded.ts"
 export type { SignedHead } from "./head.ts"
 export { httpTransport } from "./http-transport.ts"
+export { openBackend, openCas } from "./open.ts"
 export type { ActResult, VolumeView } from "./perform.ts"
 export type { PositionReply } from "./requests.ts"
 export { type CasServer, type LogEvent, serveCas } from "./server.ts"

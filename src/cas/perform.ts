@@ -8,7 +8,7 @@ import {
   policyHash,
   refusalText,
 } from "../policy/index.ts"
-import { type ActBody, requireQuorum, type SignedAct } from "./acts.ts"
+import { type ActBody, requireQuorum, type SignedAct, signersOf } from "./acts.ts"
 import type { Transaction } from "./ledger.ts"
 import { readPolicy, requirePolicy, type StoredPolicy } from "./policies.ts"
 import { makeSecrets } from "./secrets.ts"
@@ -24,6 +24,14 @@ import {
 type Body<V extends ActBody["verb"]> = Extract<ActBody, { verb: V }>
 
 export type ActResult =
+  | {
+      readonly verb: "list-policies"
+      readonly policies: readonly {
+        readonly name: string
+        readonly hash: string
+        readonly revision: number
+      }[]
+    }
   | {
       readonly verb: "put-policy"
       readonly hash: string
@@ -99,6 +107,8 @@ export async function perform(
         volumes: await volumesOf(tx, policy),
       }
     }
+    case "list-policies":
+      return { verb: "list-policies", policies: await readable(tx, signersOf(signed, context)) }
     case "restore-volume":
     case "reset-volume":
     case "rekey-volume": {
@@ -110,6 +120,21 @@ export async function perform(
       return { verb: body.verb, volume: viewOf(volumeKey(place), row, tx.time) }
     }
   }
+}
+
+async function readable(
+  tx: Transaction,
+  signers: readonly string[],
+): Promise<{ readonly name: string; readonly hash: string; readonly revision: number }[]> {
+  const found: { name: string; hash: string; revision: number }[] = []
+  for (const name of await tx.keys("policies", "", 100_000)) {
+    const stored = await readPolicy(tx, name)
+    const access = stored?.policy.access
+    const mayRead = access?.read?.of.some((one) => signers.includes(access.keys[one] ?? ""))
+    if (stored !== undefined && mayRead === true)
+      found.push({ name, hash: stored.hash, revision: stored.revision })
+  }
+  return found
 }
 
 async function volumesOf(tx: Transaction, policy: string): Promise<VolumeView[]> {

@@ -33,11 +33,10 @@ export const labels = {
   casTlsKey: "coffer/v1/cas/tls-key",
   /** The chain of the audit log. */
   casAudit: "coffer/v1/cas/audit-chain",
-  /** Keys under the master key: rows at rest, their multiset hash, tokens, challenges, backups. */
+  /** Keys under the master key: rows at rest, their multiset hash, tokens. */
   casRowKey: "coffer/v1/cas/key-of-rows",
   casStateKey: "coffer/v1/cas/key-of-state-sum",
   casTokenKey: "coffer/v1/cas/key-of-tokens",
-  casBackupKey: "coffer/v1/cas/key-of-backups",
   /** HKDF: the AEAD key of one segment (src/volume). */
   volumeSegmentKey: "coffer/v1/volume/segment-key",
   /** HKDF: what a segment's header shows of its key, so that a wrong key is told from damage. */
