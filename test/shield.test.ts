@@ -16,8 +16,8 @@ import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { describe, test } from "node:test"
 import { CofferError } from "../src/errors.ts"
-import { mountAt, ServedMount, unmountAt } from "../src/shield/index.ts"
-import { cannotMount, memoryMount } from "./support/memory-mount.ts"
+import { mountAt, ServedMount } from "../src/shield/index.ts"
+import { cannotMount } from "./support/memory-mount.ts"
 
 const main = new URL("./support/memory-mount.main.ts", import.meta.url).pathname
 const worker = new URL("./support/memory-mount.worker.ts", import.meta.url)
@@ -116,16 +116,17 @@ void describe("a mount in the foreground", { skip: cannotMount() }, () => {
     }))
 })
 
-void describe("without privilege", { skip: cannotMount() }, () => {
-  const script = (target: string, before: string) =>
-    `${before} ${process.execPath} ${nodeArguments.join(" ")} ${target} & pid=$!
-     for i in $(seq 100); do grep -q "${target} fuse" /proc/self/mounts && break; sleep 0.05; done
-     echo hello > ${target}/a && cat ${target}/a && stat -c %U:%a ${target}/a; kill $pid; wait $pid; echo exit $?`
+function mountAndUse(target: string): string {
+  return `${process.execPath} ${nodeArguments.join(" ")} ${target} & pid=$!
+    for i in $(seq 100); do grep -q "${target} fuse" /proc/self/mounts && break; sleep 0.05; done
+    echo hello > ${target}/a && cat ${target}/a && stat -c %U:%a ${target}/a; kill $pid; wait $pid; echo exit $?`
+}
 
+void describe("without privilege", { skip: cannotMount() }, () => {
   test("in a user namespace a user mounts for itself", () => {
     const target = mkdtempSync(join(tmpdir(), "coffer-userns-"))
     try {
-      const { stdout, stderr } = spawnSync("unshare", ["-Urm", "sh", "-c", script(target, "")], {
+      const { stdout, stderr } = spawnSync("unshare", ["-Urm", "sh", "-c", mountAndUse(target)], {
         encoding: "utf8",
       })
       assert.match(stdout, /^ready .*\nhello\nroot:644\nexit 0\n$/, stderr)
@@ -135,7 +136,7 @@ void describe("without privilege", { skip: cannotMount() }, () => {
     }
   })
 
-  test("no right to mount is a sentence with what to do", async () => {
+  test("no right to mount is a sentence with what to do", () => {
     // Root without CAP_SYS_ADMIN, as in a container.
     const target = mkdtempSync(join(tmpdir(), "coffer-denied-"))
     try {
