@@ -16,7 +16,6 @@ export {
   seekData,
   seekHole,
   setTimes,
-  type UnixTime,
 } from "./posix.ts"
 export { dropCache, fillRandom, reserveBlocks, tryLock } from "./storage.ts"
 export { workerUrl } from "./worker.ts"

@@ -10,7 +10,7 @@ export { type LeafNode, TreeBuilder, type TreeBuilderOptions } from "./builder.t
 export { contentOfBytes, emptyContent, isWholeData, readPieces } from "./content.ts"
 export { directorySource, isMachineXattr } from "./directory-source.ts"
 export { dumpTree, treeDigest } from "./dump.ts"
-export { type ExtractOptions, extractTree } from "./extract.ts"
+export { extractTree } from "./extract.ts"
 export { lookup } from "./lookup.ts"
 export {
   type Content,
