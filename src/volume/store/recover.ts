@@ -118,27 +118,49 @@ export function readSegmentHeader(context: VolumeContext, name: string): Segment
  */
 export function recoverUnanchored(context: VolumeContext, access: "read" | "write"): Recovered {
   const headers = fittingHeaders(context)
+  let durable = 0
+  let firstFault: CofferError | undefined
   for (const header of headers) {
     const start = newestCommit(context, header, access)
     if (start === undefined) continue
-    const { checkpoint, durable, sequence, flags } = start.found.commit
-    const own = {
-      sequence,
-      tag: start.found.tag,
-      segment: header.number,
-      offset: start.found.offset,
-    }
-    const bounds = { durable, last: Number.MAX_SAFE_INTEGER, reload: access === "write" }
-    if (sequence === 1) return replay(context, start, own, bounds)
-    if (flags.checkpoint !== true || isThere(context, headers, checkpoint.segment))
-      return replay(context, start, checkpoint, bounds)
-    // The checkpoint before this one is deleted, which only happens when this one is durable.
-    return replay(context, start, own, { ...bounds, durable: sequence })
+    durable = Math.max(durable, start.found.commit.durable)
+    // A commit may have reached the disk when what it follows did not. Then an older one counts, but none that is older
+    // than what was known to be durable.
+    const recovered = attempt(() => recoverFrom(context, start, headers, access))
+    if (!(recovered instanceof CofferError) && recovered.head.sequence >= durable) return recovered
+    if (recovered instanceof CofferError) firstFault ??= recovered
   }
+  if (firstFault !== undefined) throw firstFault
   throw new CofferError("integrity", "wanted a volume's segments, found none with a commit", {
     reason: "no-head",
     hint: "the volume's directory was emptied or its key is another: restore it from a backup",
   })
+}
+
+function attempt(work: () => Recovered): Recovered | CofferError {
+  try {
+    return work()
+  } catch (error) {
+    if (error instanceof CofferError && error.code === "integrity") return error
+    throw error
+  }
+}
+
+function recoverFrom(
+  context: VolumeContext,
+  start: Candidate,
+  headers: readonly SegmentHeader[],
+  access: "read" | "write",
+): Recovered {
+  const { id, found } = start
+  const { checkpoint, durable, sequence, flags } = found.commit
+  const own = { sequence, tag: found.tag, segment: id.number, offset: found.offset }
+  const bounds = { durable, last: Number.MAX_SAFE_INTEGER, reload: access === "write" }
+  if (sequence === 1) return replay(context, start, own, bounds)
+  if (flags.checkpoint !== true || isThere(context, headers, checkpoint.segment))
+    return replay(context, start, checkpoint, bounds)
+  // The checkpoint before this one is deleted, which only happens when this one is durable.
+  return replay(context, start, own, { ...bounds, durable: sequence })
 }
 
 function isThere(

@@ -75,8 +75,7 @@ export class VolumeStore implements FrameStore {
   #logSize: number
   #tableSize = 0
   #failure: CofferError | undefined
-  /** Bytes that must stay free in a segment for the commit that names the next one. */
-  readonly #linkRoom: number
+  readonly #listed: boolean
   useReserve = false
 
   /** Begins a new segment after `recovered`, with an open commit in it, and makes that durable and anchored. */
@@ -98,8 +97,7 @@ export class VolumeStore implements FrameStore {
     this.#generation = head.id.generation
     this.#epoch = items.open?.epoch ?? recovered.epoch
     this.#logSize = recovered.logSize
-    const listed = context.header.protection === "authenticated"
-    this.#linkRoom = linkSize + (listed ? 32 * maxFramesPerCommit : 0)
+    this.#listed = context.header.protection === "authenticated"
     this.#cache = new SegmentCache(context, (segment) => this.#idOf(segment))
     this.#room = new Room(context.disk, options.segmentSize, () => this.#collect(true))
     for (const entry of this.#table.values()) this.#tableSize += entry.end
@@ -155,11 +153,8 @@ export class VolumeStore implements FrameStore {
     this.#usable()
     let at = 0
     do {
-      const listed = this.#linkRoom - linkSize
-      const size = Math.min(
-        records.length - at,
-        maxPayloadSize - commitFixedSize - smallItemsSize - listed,
-      )
+      const most = maxPayloadSize - commitFixedSize - smallItemsSize - this.#hashesSize
+      const size = Math.min(records.length - at, most)
       const more = at + size < records.length
       const part = records.subarray(at, at + size)
       this.#step({ changes: true, more }, {}, part)
@@ -300,21 +295,30 @@ export class VolumeStore implements FrameStore {
     return this.#table.get(segment)
   }
 
+  /** What the next commit lists of the frames so far and of one more. */
+  get #hashesSize(): number {
+    return this.#listed ? 32 * (this.#writer.frameCount + 1) : 0
+  }
+
+  /** Bytes that must stay free in a segment for the commit that names the next one. */
+  get #linkSize(): number {
+    return linkSize + this.#hashesSize
+  }
+
   /** Room for `size` more bytes in this segment, or in a new one. */
   #prepare(size: number, urgent: boolean): void {
-    const end = this.#writer.offset + size + this.#linkRoom
+    const end = this.#writer.offset + size + this.#linkSize
     if (end <= this.#options.segmentSize) {
       const most = urgent ? end : end + this.#room.reserve
       if (most > this.#writer.reserved) this.#room.ensure(this.#writer, end, urgent)
       return
     }
     this.#rollOver(this.#generation, {})
-    const first = this.#writer.offset + size + this.#linkRoom
-    this.#room.ensure(this.#writer, first, urgent)
+    this.#room.ensure(this.#writer, this.#writer.offset + size + this.#linkSize, urgent)
   }
 
   #prepareCommit(size: number): void {
-    this.#prepare(frameHeaderSize + size + 32 * this.#writer.frameCount, true)
+    this.#prepare(frameHeaderSize + size + this.#hashesSize, true)
   }
 
   /** One commit. Its room must be there already when it is large. */
