@@ -2,10 +2,13 @@ import { Command } from "commander"
 import { attestCommand } from "./commands/attest.ts"
 import { casCommand } from "./commands/cas.ts"
 import { completionCommand } from "./commands/completion.ts"
+import { diffCommand } from "./commands/diff.ts"
+import { inspectCommand } from "./commands/inspect.ts"
 import { keygenCommand } from "./commands/keygen.ts"
 import { measureCommand } from "./commands/measure.ts"
 import { policyCommand } from "./commands/policy.ts"
 import { protectCommand } from "./commands/protect.ts"
+import { sealCommand } from "./commands/seal.ts"
 import { signCommand } from "./commands/sign.ts"
 import { descendants } from "./descendants.ts"
 import type { Io } from "./io.ts"
@@ -29,6 +32,9 @@ export function createProgram(io: Io): Command {
   program.addCommand(keygenCommand(io))
   program.addCommand(measureCommand(io))
   program.addCommand(signCommand(io))
+  program.addCommand(sealCommand(io))
+  program.addCommand(diffCommand(io))
+  program.addCommand(inspectCommand(io))
   program.addCommand(casCommand(io))
   program.addCommand(policyCommand(io))
   program.addCommand(attestCommand(io))

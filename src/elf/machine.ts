@@ -11,3 +11,8 @@ export const machineConstants = {
 
 /** Where offset 0 of the file would be in memory: a multiple of every page size. */
 export const baseAddress = 0x40_0000
+
+/** The architecture with that `e_machine`. */
+export function machineOf(elf: number): Machine | undefined {
+  return machines.find((machine) => machineConstants[machine].elf === elf)
+}

@@ -19,10 +19,11 @@ export interface ServiceDefaults {
 export interface CompileInput {
   readonly source: ServiceSource
   readonly defaults: ServiceDefaults
-  readonly arch: Machine
+  /** Of the executable at this path. */
+  readonly arch: (binary: string) => Machine
   /** Looks names up in the root filesystem. */
   readonly user: (spec: string) => ResolvedUser
-  /** The absolute path of what `argv[0]` names, by PATH of the service; for `binary` when it is not given. */
+  /** The absolute path of the executable that a name or a path means, by PATH of the service; refuses what is none. */
   readonly executable: (name: string, env: Readonly<Record<string, string>>) => string
   /** Digest of the image. */
   readonly image?: string
@@ -32,10 +33,11 @@ export interface CompileInput {
 
 /** `coffer.yaml` and the image's defaults as the measured manifest, but for what only the writer of the binary knows. */
 export function compileManifest(input: CompileInput): ManifestDraft {
-  const { source, defaults, arch } = input
+  const { source, defaults } = input
   const { service } = source
   const env = source.env.set ?? defaults.env
   const argv = argvOf(source, defaults)
+  const binary = input.executable(service.binary ?? argv[0] ?? "", env)
   const user = input.user(String(service.user ?? defaults.user))
   const groups = [...new Set(service.groups)].toSorted((a, b) => a - b)
   const regions = (source.regions ?? defaults.regions)
@@ -44,9 +46,9 @@ export function compileManifest(input: CompileInput): ManifestDraft {
     .toSorted((a, b) => (a.path < b.path ? -1 : 1))
   return {
     format: manifestFormat,
-    arch,
+    arch: input.arch(binary),
     name: source.name ?? defaults.name,
-    binary: service.binary ?? input.executable(argv[0] ?? "", env),
+    binary,
     argv,
     args: { allow: service.args.allow },
     cwd: service.cwd ?? defaults.cwd,

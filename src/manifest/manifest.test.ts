@@ -51,9 +51,9 @@ function compile(yaml: string) {
   return compileManifest({
     source: parseCofferYaml(yaml, "coffer.yaml"),
     defaults,
-    arch: "x86-64",
+    arch: () => "x86-64",
     user: (spec) => resolveUser(spec, passwd, group),
-    executable: (name) => `/usr/bin/${name}`,
+    executable: (name) => (name.startsWith("/") ? name : `/usr/bin/${name}`),
   })
 }
 

@@ -7,8 +7,10 @@ import {
   type Machine,
   sectionTypes,
 } from "../elf/index.ts"
+import { CofferError } from "../errors.ts"
 import { type MeasuredManifest, maxManifestSize, serialiseManifest } from "../manifest/index.ts"
 import { pageSize, sigstructSize } from "../sgx/index.ts"
+import { blockSize, hashAreaSize } from "../verity/index.ts"
 
 /**
  * Where things stand in a sealed binary: `spec/sealed-binary.md`. Everything before the binary filesystem is the *head*,
@@ -37,6 +39,26 @@ export function binfsOffsetOf(draft: Draft): number {
     verity: { offset: longest, size: longest, rootHash: "0".repeat(64) },
   })
   return manifestOffset + alignUp(text.length + 1, pageSize)
+}
+
+/** Checks the places that the measured manifest gives, and returns the size that the file must have. */
+export function checkGeometry(manifest: MeasuredManifest): number {
+  const { binfs, verity } = manifest
+  const begin = binfsOffsetOf(manifest)
+  if (binfs.offset !== begin) throw damaged("binfs.offset", begin, binfs.offset)
+  if (binfs.size === 0) throw damaged("binfs.size", "a binary filesystem", "none")
+  if (verity.offset !== binfs.offset + binfs.size)
+    throw damaged("verity.offset", binfs.offset + binfs.size, verity.offset)
+  const treeSize = hashAreaSize(binfs.size / blockSize)
+  if (verity.size !== treeSize) throw damaged("verity.size", treeSize, verity.size)
+  return verity.offset + verity.size
+}
+
+export function damaged(field: string, want: string | number, have: string | number): CofferError {
+  return new CofferError("integrity", `sealed binary: ${field}: wanted ${want}, found ${have}`, {
+    reason: "head",
+    facts: { field },
+  })
 }
 
 /** The manifest's pages: its text, then zeros. */

@@ -2,9 +2,10 @@ import { equalBytes, isZero, toHex } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
 import { type MeasuredManifest, parseManifest } from "../manifest/index.ts"
 import { pageSize, type SigstructClaims, sigstructSize, verifySigstruct } from "../sgx/index.ts"
-import { type ByteSource, blockSize, hashAreaSize } from "../verity/index.ts"
+import type { ByteSource } from "../verity/index.ts"
 import {
-  binfsOffsetOf,
+  checkGeometry,
+  damaged,
   emitSealedHead,
   manifestOffset,
   maxHeadSize,
@@ -36,7 +37,8 @@ export function readSealed(source: ByteSource): SealedBinary {
   const read = new HeadReader(source)
   const text = read.manifestText()
   const manifest = parseManifest(text)
-  checkGeometry(manifest, source.size)
+  const end = checkGeometry(manifest)
+  if (source.size !== end) throw damaged("size of the file", end, source.size)
   const head = read.upTo(manifest.binfs.offset)
   const stub = head.slice(stubOffset, stubOffset + pageSize)
   const pages = head.slice(manifestOffset)
@@ -93,19 +95,6 @@ class HeadReader {
   }
 }
 
-function checkGeometry(manifest: MeasuredManifest, fileSize: number): void {
-  const { binfs, verity } = manifest
-  const begin = binfsOffsetOf(manifest)
-  if (binfs.offset !== begin) throw damaged("binfs.offset", begin, binfs.offset)
-  if (binfs.size === 0) throw damaged("binfs.size", "a binary filesystem", "none")
-  if (verity.offset !== binfs.offset + binfs.size)
-    throw damaged("verity.offset", binfs.offset + binfs.size, verity.offset)
-  const treeSize = hashAreaSize(binfs.size / blockSize)
-  if (verity.size !== treeSize) throw damaged("verity.size", treeSize, verity.size)
-  if (fileSize !== verity.offset + verity.size)
-    throw damaged("size of the file", verity.offset + verity.size, fileSize)
-}
-
 function sigstructOf(head: Uint8Array): Uint8Array | undefined {
   const bytes = head.slice(sigstructOffset, sigstructOffset + sigstructSize)
   return isZero(bytes) ? undefined : bytes
@@ -141,13 +130,6 @@ function fieldAt(offset: number): string {
 
 function hexByte(byte: number | undefined): string {
   return byte === undefined ? "nothing" : byte.toString(16).padStart(2, "0")
-}
-
-function damaged(field: string, want: string | number, have: string | number): CofferError {
-  return new CofferError("integrity", `sealed binary: ${field}: wanted ${want}, found ${have}`, {
-    reason: "head",
-    facts: { field },
-  })
 }
 
 /** Does this look like a sealed binary, whole or damaged? Takes what there is of the first 20 KiB. */

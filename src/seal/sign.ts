@@ -27,7 +27,7 @@ const attributes = {
 const allBits = "ffffffffffffffffffffffffffffffff"
 
 /** Signs a sealed binary in place of any signature that it has. Deterministic; MrEnclave and the files do not change. */
-export async function signSealed(path: string, input: SignInput): Promise<SigstructClaims> {
+export function signSealed(path: string, input: SignInput): SigstructClaims {
   if (!isDate(input.date))
     throw new CofferError("usage", `date: wanted yyyymmdd, found ${JSON.stringify(input.date)}`)
   const binary = readOnce(path)
@@ -51,7 +51,7 @@ export async function signSealed(path: string, input: SignInput): Promise<Sigstr
     },
     input.key,
   )
-  await replaceHead(path, emitSealedHead(binary.manifest, toHex(binary.mrEnclave), sigstruct))
+  replaceHead(path, emitSealedHead(binary.manifest, toHex(binary.mrEnclave), sigstruct))
   return verifySigstruct(sigstruct)
 }
 

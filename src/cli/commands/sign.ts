@@ -1,11 +1,11 @@
-import { readFileSync } from "node:fs"
 import { Command } from "commander"
 import { toHex } from "../../bytes/index.ts"
-import { CofferError, fromSystem } from "../../errors.ts"
 import { signSealed } from "../../seal/index.ts"
 import { describeFields, readSigningKey } from "../../sgx/index.ts"
+import { dateOfEpoch } from "../epoch.ts"
 import type { Io } from "../io.ts"
 import { wholeNumber } from "../numbers.ts"
+import { readText } from "../read-text.ts"
 
 interface Options {
   readonly key: string
@@ -34,11 +34,11 @@ else 19700101: never the clock.
 Example:
   coffer sign shop.sealed --key publisher.pem --isv-prod-id 7 --isv-svn 2`,
     )
-    .action(async (binary: string, options: Options) => {
+    .action((binary: string, options: Options) => {
       const key = readSigningKey(readText(options.key), options.key)
       const date = options.date ?? dateOfEpoch(io.env["SOURCE_DATE_EPOCH"])
       const { isvProdId, isvSvn } = options
-      const claims = await signSealed(binary, { key, isvProdId, isvSvn, date })
+      const claims = signSealed(binary, { key, isvProdId, isvSvn, date })
       if (options.json === true) io.print(JSON.stringify(describeFields(claims)))
       else {
         io.print(`MrEnclave  ${toHex(claims.mrEnclave)}`)
@@ -46,19 +46,4 @@ Example:
         io.print(`product ${isvProdId}, SVN ${isvSvn}, date ${date}`)
       }
     })
-}
-
-function readText(file: string): string {
-  try {
-    return readFileSync(file, "utf8")
-  } catch (error) {
-    throw fromSystem(error, `read ${file}`)
-  }
-}
-
-function dateOfEpoch(epoch: string | undefined): string {
-  if (epoch === undefined) return "19700101"
-  if (!/^\d{1,12}$/.test(epoch))
-    throw new CofferError("usage", `SOURCE_DATE_EPOCH: wanted seconds since 1970, found ${epoch}`)
-  return new Date(Number(epoch) * 1000).toISOString().slice(0, 10).replaceAll("-", "")
 }

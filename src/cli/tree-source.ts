@@ -1,0 +1,65 @@
+import { statSync } from "node:fs"
+import { openBinfs } from "../binfs/index.ts"
+import { CofferError, fromSystem } from "../errors.ts"
+import { compressionOfBytes, spool } from "../oci/index.ts"
+import { openFile } from "../seal/index.ts"
+import { treeFromTar } from "../tar/index.ts"
+import { type DirectoryNode, directorySource, type OnProgress } from "../tree/index.ts"
+import type { ByteSource } from "../verity/index.ts"
+
+/**
+ * The tree that a path on this machine means: a directory, a tar (plain, gzip or zstd; decompressed into a file without
+ * a name), or a binary filesystem. It is good while `use` runs.
+ */
+export async function withTreeSource<T>(
+  path: string,
+  onProgress: OnProgress,
+  use: (root: DirectoryNode) => T | Promise<T>,
+): Promise<T> {
+  if (isDirectory(path)) return await use(directorySource(path))
+  const file = openFile(path)
+  try {
+    const start = new Uint8Array(Math.min(file.size, 2048))
+    file.read(start, 0)
+    if (isErofs(start)) return await use(openBinfs(imageOf(file, start)).root)
+    const compression = compressionOfBytes(start)
+    if (compression === "plain") return await use(treeFromTar(file))
+    let done = 0
+    const { spool: plain } = await spool(file, compression, path, (size) => {
+      done += size
+      onProgress(done, undefined)
+    })
+    try {
+      return await use(treeFromTar(plain))
+    } finally {
+      plain.close()
+    }
+  } finally {
+    file.close()
+  }
+}
+
+function isDirectory(path: string): boolean {
+  try {
+    return statSync(path).isDirectory()
+  } catch (error) {
+    throw fromSystem(error, `open ${path}`)
+  }
+}
+
+const superblockOffset = 1024
+
+function isErofs(start: Uint8Array): boolean {
+  return Buffer.from(start).toString("hex", superblockOffset, superblockOffset + 4) === "e2e1f5e0"
+}
+
+/** The image without the hash area behind it: the superblock says how long it is. */
+function imageOf(file: ByteSource, start: Uint8Array): ByteSource {
+  const size = Buffer.from(start).readUInt32LE(superblockOffset + 36) * 4096
+  if (size === 0 || size > file.size)
+    throw new CofferError(
+      "integrity",
+      `binary filesystem: wanted ${size} bytes, found ${file.size}`,
+    )
+  return { size, read: (target, position) => file.read(target, position) }
+}

@@ -1,0 +1,96 @@
+import { type ByteString, utf8OfByteString } from "../bytes/index.ts"
+import { type Machine, machineOf } from "../elf/index.ts"
+import { CofferError } from "../errors.ts"
+import type { DirectoryNode, TreeNode } from "../tree/index.ts"
+
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+const maxLinkCount = 40
+
+/**
+ * The absolute path of the program that `name` means in a root filesystem: `name` itself when it has a slash, else the
+ * first hit in PATH of `env`. It must lead to a regular file that somebody may execute, or it is a `config` error.
+ */
+export function findExecutable(
+  root: DirectoryNode,
+  name: string,
+  env: Readonly<Record<string, string>>,
+): string {
+  if (name.includes("/") && !name.startsWith("/"))
+    throw new CofferError(
+      "config",
+      `service.binary: wanted an absolute path or a name, found ${name}`,
+    )
+  const candidates = name.startsWith("/")
+    ? [name]
+    : (env["PATH"] ?? defaultPath)
+        .split(":")
+        .filter((folder) => folder.startsWith("/"))
+        .map((folder) => `${folder.replace(/\/+$/, "")}/${name}`)
+  const found = candidates.find((path) => isExecutable(followPath(root, path)))
+  if (found !== undefined) return found
+  throw new CofferError(
+    "config",
+    `service.binary: wanted an executable file in the root filesystem, found none for ${JSON.stringify(name)}`,
+    { facts: { name } },
+  )
+}
+
+function isExecutable(node: TreeNode | undefined): boolean {
+  return (
+    node?.kind === "file" &&
+    [0o100, 0o010, 0o001].some((bit) => Math.floor(node.meta.mode / bit) % 2 === 1)
+  )
+}
+
+/** The node at a path, symlinks followed inside the tree (as after chroot); undefined when there is none. */
+export function followPath(root: DirectoryNode, path: string): TreeNode | undefined {
+  const todo = partsOf(utf8OfByteString(path))
+  let place: DirectoryNode[] = [root]
+  let links = 0
+  for (let name = todo.shift(); name !== undefined; name = todo.shift()) {
+    const directory = place.at(-1) ?? root
+    if (name === "..") {
+      place = place.length > 1 ? place.slice(0, -1) : place
+      continue
+    }
+    const node = directory.children.get(name)
+    if (node?.kind === "directory") place.push(node)
+    else if (node?.kind === "symlink") {
+      links += 1
+      if (links > maxLinkCount) return undefined
+      if (node.target.startsWith("/")) place = [root]
+      todo.unshift(...partsOf(node.target))
+    } else return todo.length === 0 ? node : undefined
+  }
+  return place.at(-1)
+}
+
+/** The architecture of an executable, from its ELF header or its interpreter's; undefined when neither says one of ours. */
+export function archOf(root: DirectoryNode, path: string): Machine | undefined {
+  const start = startOf(root, path)
+  const script = /^#! *([^\s]+)/.exec(Buffer.from(start).toString("latin1"))?.[1]
+  const elf = script === undefined ? start : startOf(root, script)
+  const isElf = Buffer.from(elf.subarray(0, 6)).toString("latin1") === "\x7fELF\x02\x01"
+  return isElf ? machineOf((elf[18] ?? 0) + 256 * (elf[19] ?? 0)) : undefined
+}
+
+function startOf(root: DirectoryNode, path: string): Uint8Array {
+  const node = followPath(root, path)
+  if (node?.kind !== "file") return new Uint8Array(0)
+  const bytes = new Uint8Array(Math.min(node.content.size, 256))
+  node.content.read(bytes, 0)
+  return bytes
+}
+
+function partsOf(path: ByteString): ByteString[] {
+  return path.split("/").filter((part) => part !== "" && part !== ".") as ByteString[]
+}
+
+/** A small text file of the tree; empty when it is not there. */
+export function textFile(root: DirectoryNode, path: string): string {
+  const node = followPath(root, path)
+  if (node?.kind !== "file" || node.content.size > 1 << 20) return ""
+  const bytes = new Uint8Array(node.content.size)
+  node.content.read(bytes, 0)
+  return Buffer.from(bytes).toString("utf8")
+}
