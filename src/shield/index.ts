@@ -5,7 +5,9 @@
  * touches no file of it; the end of the mount, from whichever side, commits; a tampered block is EIO to its reader
  * and an incident to the host.
  */
+export type { BinfsRequest } from "./build-binfs.ts"
 export { fuseMountData, type MountOptions, mountAt, unmountAt } from "./mount-at.ts"
 export type { Incident } from "./protocol.ts"
 export { serveInWorker } from "./serve.ts"
 export { ServedMount, type ServeOptions } from "./served-mount.ts"
+export { openShield } from "./shield.ts"

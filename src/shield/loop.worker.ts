@@ -1,0 +1,14 @@
+/** The thread that serves one mount: builds the filesystem that the request names, and runs the loop. */
+import type { FileSystem } from "../fuse/index.ts"
+import { buildBinfs } from "./build-binfs.ts"
+import type { ShieldRequest } from "./request.ts"
+import { serveInWorker } from "./serve.ts"
+
+function build(request: ShieldRequest): FileSystem {
+  switch (request.kind) {
+    case "binfs":
+      return buildBinfs(request)
+  }
+}
+
+await serveInWorker((request) => build(request as ShieldRequest))

@@ -1,0 +1,4 @@
+import type { BinfsRequest } from "./build-binfs.ts"
+
+/** What the shield serves: one kind for each filesystem, each built by a file of its own. */
+export type ShieldRequest = BinfsRequest

@@ -1,0 +1,12 @@
+import { workerUrl } from "../sys/index.ts"
+import type { Incident } from "./protocol.ts"
+import type { ShieldRequest } from "./request.ts"
+import { ServedMount } from "./served-mount.ts"
+
+/** Opens one of the shield's own filesystems in a thread. Then `mountAt`, or a mount by a child and `begin`. */
+export function openShield(
+  request: ShieldRequest,
+  onIncident: (incident: Incident) => void,
+): Promise<ServedMount> {
+  return ServedMount.open({ worker: workerUrl("loop", import.meta.url), request, onIncident })
+}
