@@ -37,7 +37,7 @@ export type LooseClaims = TdxClaims | SgxClaims | SnpClaims | Tpm2Claims | Azure
 
 /** Genuine? Any kind of quote that we know. Pure. */
 export function verifyAny(evidence: LooseEvidence, context: LooseContext): LooseClaims {
-  const type = evidence.type ?? typeOf(evidence.bytes)
+  const type = typeFor(evidence)
   switch (type) {
     case "tdx":
     case "sgx": {
@@ -53,6 +53,13 @@ export function verifyAny(evidence: LooseEvidence, context: LooseContext): Loose
     case "tpm2":
       return verifyLooseTpm(evidence, context)
   }
+}
+
+// Azure's JSON has the report of the machine in it: who asks for that one means the whole.
+function typeFor({ bytes, type }: LooseEvidence): EvidenceType {
+  if (type === undefined) return typeOf(bytes)
+  const json = /^\s*\{/.test(textOf(bytes.subarray(0, 16)))
+  return json && (type === "sev-snp" || type === "tdx") ? "azure" : type
 }
 
 function textOf(bytes: Uint8Array): string {

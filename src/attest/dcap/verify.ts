@@ -117,7 +117,9 @@ function isLeaf(item: Certificate): boolean {
 
 function leafOf(quote: Quote, shown: readonly Certificate[], context: DcapContext): Certificate {
   if (shown.length > 0) {
-    const [leaf, ...more] = shown.filter(isLeaf)
+    // By its name; when nobody has it, what is no CA is shown to `verifyPath`, which says what is wrong with it.
+    const named = shown.filter((item) => item.subject.commonName === pckRole)
+    const [leaf, ...more] = named.length > 0 ? named : shown.filter(isLeaf)
     if (leaf === undefined || more.length > 0)
       throw refuse(
         "chain-role",

@@ -54,7 +54,7 @@ export function attestCommand(io: Io): Command {
         evidenceTypes,
       ),
     )
-    .option("--collateral <path...>", "file or folder with collateral (may be repeated)", [])
+    .option("--collateral <path>", "file or folder with collateral (may be repeated)", collect, [])
     .option("--now <unix>", "time of the verification in unix seconds (default: now)", seconds)
     .option("--nonce <hex>", "what the report data or qualifying data must be", nonceBytes)
     .option("--signature <file>", "signature of a TPM quote (default: the quote's name with .sig)")
@@ -64,6 +64,10 @@ export function attestCommand(io: Io): Command {
     .addHelpText("after", help)
     .action((path: string, options: Options) => verify(path, options, io))
   return command
+}
+
+function collect(path: string, before: readonly string[]): readonly string[] {
+  return [...before, path]
 }
 
 function seconds(text: string): number {
@@ -178,7 +182,8 @@ function print(claims: LooseClaims, now: number, options: Options, io: Io): void
   }
   io.print(line)
   if (verdict.advisories.length > 0) io.print(`advisories: ${verdict.advisories.join(", ")}`)
-  for (const [name, value] of Object.entries(claims))
+  const parts = claims.type === "azure" ? [claims.hardware, claims.tpm] : [claims]
+  for (const [name, value] of parts.flatMap((part) => Object.entries(part)))
     if (typeof value === "string" && value !== "") io.print(`${name}: ${value}`)
   const { checks } = claims
   const text = checks.map((check) =>
