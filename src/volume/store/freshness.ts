@@ -9,6 +9,13 @@ export type Freshness =
   | { readonly mode: "strict" }
   | { readonly mode: "periodic"; readonly everyMs: number; readonly everyCommits: number }
 
+const patienceMs = 30_000
+const retryMs = 1000
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof CofferError && error.code === "rollback"
+}
+
 /** Moves the anchor after the disk: never before what it names is durable. */
 export class FreshnessKeeper {
   readonly #anchor: Anchor | undefined
@@ -18,6 +25,7 @@ export class FreshnessKeeper {
   #waiting: AnchorState | undefined
   #waitingSince = 0
   #waitingCount = 0
+  #retryAt = 0
 
   /** `held`: what the anchor holds now. */
   constructor(
@@ -70,9 +78,25 @@ export class FreshnessKeeper {
     this.#waitingCount = 0
   }
 
+  /**
+   * Moves the anchor in the background. When it cannot be reached this is quiet and tried again; after half a minute
+   * beyond the promised time it is an error, because the promise is broken by then.
+   */
+  retry(): void {
+    try {
+      this.anchor()
+    } catch (error) {
+      const late = this.#now() - this.#waitingSince
+      if (isRefusal(error) || this.#freshness.mode === "strict") throw error
+      if (late > this.#freshness.everyMs + patienceMs) throw error
+      this.#retryAt = this.#now() + retryMs
+    }
+  }
+
   /** Milliseconds until the anchor is due; undefined when nothing waits. */
   due(): number | undefined {
     if (this.#waiting === undefined || this.#freshness.mode === "strict") return undefined
-    return Math.max(0, this.#waitingSince + this.#freshness.everyMs - this.#now())
+    const at = Math.max(this.#retryAt, this.#waitingSince + this.#freshness.everyMs)
+    return Math.max(0, at - this.#now())
   }
 }

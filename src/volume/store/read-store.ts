@@ -7,6 +7,7 @@ import { listedHashes } from "./hashes.ts"
 import type { Recovered } from "./replay.ts"
 import { SegmentCache } from "./segment-cache.ts"
 import { closeScanned, openScanned, type VolumeContext } from "./segments.ts"
+import { type Finding, type VerifyProgress, verifySegments } from "./verify.ts"
 import { visitFrames } from "./visit.ts"
 
 /** A volume at one fixed tag, for reading. Takes no lock and changes nothing; many may be open beside one writer. */
@@ -87,6 +88,14 @@ export class ReadStore implements FrameStore {
     } catch (error) {
       throw this.#explain(error)
     }
+  }
+
+  /** Checks every byte on the disk: see `verifySegments`. */
+  verify(
+    onFinding: (finding: Finding) => void,
+    onProgress?: (progress: VerifyProgress) => void,
+  ): void {
+    verifySegments(this.#context, this.#recovered.table, onFinding, onProgress)
   }
 
   space(): { readonly free: number; readonly total: number } {

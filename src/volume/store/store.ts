@@ -227,7 +227,7 @@ export class VolumeStore implements FrameStore {
   tick(_nowMs: number): number {
     const { freshness, garbage } = this.#options
     if (this.#failure === undefined) {
-      if (freshness.due() === 0) this.#anchored(() => freshness.anchor())
+      if (freshness.due() === 0) this.#anchored(() => freshness.retry())
       if (garbage.due() === 0) this.#collect(false)
     }
     return Math.min(freshness.due() ?? idleMs, garbage.due() ?? idleMs, idleMs)
