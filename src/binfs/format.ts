@@ -63,7 +63,7 @@ export interface Superblock {
   readonly chunked: boolean
 }
 
-/** Writes the superblock into the image's first block, which has all its other bytes already. */
+/** Writes the superblock into the image's first block (and no more than that), which has all its other bytes already. */
 export function encodeSuperblock(
   block: Uint8Array,
   { inodeCount, blockCount, chunked }: Superblock,
@@ -76,7 +76,7 @@ export function encodeSuperblock(
   view.setBigUint64(16, BigInt(inodeCount), true)
   view.setUint32(36, blockCount, true)
   view.setUint32(80, chunked ? featureChunked : 0, true)
-  view.setUint32(4, crc32c(block.subarray(superblockOffset)), true)
+  view.setUint32(4, crc32c(block.subarray(superblockOffset, blockSize)), true)
 }
 
 /** Reads and checks the superblock of an image's first block. */
