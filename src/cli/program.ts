@@ -10,6 +10,7 @@ import { policyCommand } from "./commands/policy.ts"
 import { protectCommand } from "./commands/protect.ts"
 import { sealCommand } from "./commands/seal.ts"
 import { signCommand } from "./commands/sign.ts"
+import { volumeCommand } from "./commands/volume.ts"
 import { descendants } from "./descendants.ts"
 import type { Io } from "./io.ts"
 
@@ -35,6 +36,7 @@ export function createProgram(io: Io): Command {
   program.addCommand(sealCommand(io))
   program.addCommand(diffCommand(io))
   program.addCommand(inspectCommand(io))
+  program.addCommand(volumeCommand(io))
   program.addCommand(casCommand(io))
   program.addCommand(policyCommand(io))
   program.addCommand(attestCommand(io))

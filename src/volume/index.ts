@@ -21,3 +21,4 @@ export {
   type WriteSettings,
 } from "./store/open.ts"
 export { PinFile } from "./store/pin-file.ts"
+export type { Finding } from "./store/verify.ts"

@@ -1,0 +1,171 @@
+import { Command, Option } from "commander"
+import { toHex } from "../../bytes/index.ts"
+import { CofferError } from "../../errors.ts"
+import {
+  createStore,
+  type Finding,
+  NodeDisk,
+  PinFile,
+  type Protection,
+  type StoreInfo,
+} from "../../volume/index.ts"
+import type { Io } from "../io.ts"
+import { formatSize, progressBar } from "../progress.ts"
+import {
+  openVolumeForReading,
+  openVolumeForWriting,
+  readKeyFile,
+  type VolumeSource,
+} from "../volume-source.ts"
+
+interface Json {
+  readonly json?: true
+}
+
+/** `coffer volume …`: what concerns the store. The filesystem's own verbs are in volume-fs.ts. */
+export function volumeCommand(io: Io): Command {
+  const command = new Command("volume").description(
+    "volumes: encrypted, authenticated, fresh directories",
+  )
+  command.addCommand(createCommand(io))
+  command.addCommand(statCommand(io))
+  command.addCommand(verifyCommand(io))
+  command.addCommand(rekeyCommand(io))
+  return command
+}
+
+/** The options that name a volume; `keyless`: the key may be missing. */
+function source(command: Command, keyless: boolean): Command {
+  const key = "volume key: 32 raw bytes or 64 hex digits"
+  const pin = "file that keeps the volume's newest state, on a disk that you trust"
+  if (keyless) command.option("--key-file <file>", key)
+  else command.requiredOption("--key-file <file>", key)
+  return command.option("--pin <file>", pin)
+}
+
+function createCommand(io: Io): Command {
+  return source(new Command("create"), false)
+    .description("make a new, empty volume")
+    .argument("<dir>", "new or empty directory")
+    .addOption(
+      new Option("--protection <kind>", "authenticated: readable by all, changeable with the key")
+        .choices(["encrypted", "authenticated"])
+        .default("encrypted"),
+    )
+    .option("--json", "print one JSON document")
+    .addHelpText(
+      "after",
+      "\nExample:\n  coffer keygen --volume data.key\n  coffer volume create data --key-file data.key --pin ~/data.pin",
+    )
+    .action((directory: string, options: VolumeSource & Json & { protection: Protection }) => {
+      const key = readKeyFile(options.keyFile ?? "")
+      const disk = new NodeDisk(directory)
+      const anchor = options.pin === undefined ? undefined : PinFile.create(options.pin)
+      const base = { disk, key, protection: options.protection }
+      const { store, info } = createStore(anchor === undefined ? base : { ...base, anchor })
+      store.close()
+      anchor?.close()
+      const pinned = options.pin === undefined ? "" : ` --pin ${options.pin}`
+      if (options.json === true) io.print(JSON.stringify(infoJson(info)))
+      else {
+        io.print(`${directory}: ${info.protection} volume ${toHex(info.volumeId)}`)
+        io.warn(
+          `next: coffer volume mount ${directory} MOUNTPOINT --key-file ${options.keyFile ?? ""}${pinned}`,
+        )
+      }
+    })
+}
+
+function infoJson(info: StoreInfo) {
+  const { volumeId, tag, ...rest } = info
+  return { volumeId: toHex(volumeId), tag: toHex(tag), ...rest }
+}
+
+function statCommand(io: Io): Command {
+  return source(new Command("stat"), true)
+    .description("show what a volume is, and its state")
+    .argument("<dir>", "the volume's directory")
+    .option("--json", "print one JSON document")
+    .action((directory: string, options: VolumeSource & Json) => {
+      const { store, info } = openVolumeForReading(directory, options)
+      const segments = store.segments()
+      const size = segments.reduce((sum, segment) => sum + segment.size, 0)
+      store.close()
+      const verified = options.keyFile !== undefined || options.pin !== undefined
+      const facts = {
+        ...infoJson(info),
+        segments: segments.length,
+        size,
+        freshness: options.pin === undefined ? "not checked: no --pin" : "at the pinned state",
+        authenticity: verified ? "verified" : "not verified: no key and no pin",
+      }
+      if (options.json === true) io.print(JSON.stringify(facts))
+      else {
+        const shown = { ...facts, size: formatSize(size) }
+        for (const [name, value] of Object.entries(shown)) io.print(`${name.padEnd(14)} ${value}`)
+      }
+    })
+}
+
+function verifyCommand(io: Io): Command {
+  return source(new Command("verify"), false)
+    .description("check every byte of a volume")
+    .argument("<dir>", "the volume's directory")
+    .option("--json", "print one JSON document")
+    .addHelpText(
+      "after",
+      "\nExit code: 0 whole, 3 damaged (each damage is listed), 4 older than the pin.",
+    )
+    .action((directory: string, options: VolumeSource & Json) => {
+      const { store, info } = openVolumeForReading(directory, options)
+      const findings: Finding[] = []
+      const bar = progressBar(io, "verify")
+      try {
+        store.verify(
+          (finding) => findings.push(finding),
+          ({ done, total }) => bar.update(done, total),
+        )
+      } finally {
+        bar.end()
+        store.close()
+      }
+      const damage = findings.filter(({ what }) => what === "damage")
+      if (options.json === true)
+        io.print(JSON.stringify({ ...infoJson(info), whole: damage.length === 0, findings }))
+      else {
+        for (const finding of findings) io.print(findingLine(finding))
+        if (damage.length === 0) io.print(`${directory}: whole at commit ${info.sequence}`)
+      }
+      if (damage.length > 0) io.exitCode = 3
+    })
+}
+
+function findingLine(finding: Finding): string {
+  const { file, offset, size } = finding
+  const where = `${file}: ${size} bytes at ${offset}`
+  if (finding.what === "dead") return `${where}: dead, nothing reads them`
+  return `${where}: ${finding.attack}${finding.kind === undefined ? "" : ` (${finding.kind})`}`
+}
+
+function rekeyCommand(io: Io): Command {
+  return source(new Command("rekey"), false)
+    .description("put a volume under a new key")
+    .argument("<dir>", "the volume's directory")
+    .requiredOption("--new-key-file <file>", "the new key")
+    .option("--json", "print one JSON document")
+    .addHelpText(
+      "after",
+      "\nFrom then on only the new key opens the volume. Older data moves under it as the volume is used; `coffer volume compact`\nmoves it at once. Interrupted: run it again.",
+    )
+    .action((directory: string, options: VolumeSource & Json & { newKeyFile: string }) => {
+      const key = readKeyFile(options.keyFile ?? "")
+      const newKey = readKeyFile(options.newKeyFile)
+      if (Buffer.compare(key, newKey) === 0)
+        throw new CofferError("usage", "wanted another key in --new-key-file, found the same one")
+      const { store, info } = openVolumeForWriting(directory, options)
+      store.rekey(newKey)
+      store.close()
+      if (options.json === true) io.print(JSON.stringify({ generation: info.generation + 1 }))
+      else io.print(`${directory}: under the new key, generation ${info.generation + 1}`)
+    })
+}
