@@ -88,7 +88,11 @@ test("the tag of a volume moves by compare-and-swap under the newest epoch only"
   assert.equal(grant.state, "new")
   assert.equal(grant.keys.length, 1)
   const start = { sequence: grant.sequence, tag: grant.tag }
-  const one = { sequence: 1, tag: "11".repeat(32), hint: { segment: "55".repeat(32), offset: 64 } }
+  const one = {
+    sequence: 1,
+    tag: "11".repeat(32),
+    hint: { segment: "55".repeat(32), offset: 64, opening: 1 },
+  }
   const two = { sequence: 2, tag: "22".repeat(32) }
   assert.equal((await client.moveTag("shop", grant, start, one)).tag, one.tag)
   // The reply was lost: the same move again.

@@ -7,6 +7,8 @@
  * durable; everything secret is encrypted at rest; a database put back to an older copy is noticed.
  */
 export { type Act, type ActBody, type SignedAct, signAct } from "./acts.ts"
+export { openCasAnchor } from "./anchor.ts"
+export type { AnchorTarget } from "./anchor-protocol.ts"
 export { type AuditEntry, type AuditPoint, followAudit, genesisHash } from "./audit.ts"
 export { readBackup, writeBackup } from "./backup.ts"
 export { Cas } from "./cas.ts"

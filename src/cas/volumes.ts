@@ -8,7 +8,8 @@ import type { Transaction } from "./ledger.ts"
 const hex32 = z.string().regex(/^[0-9a-f]{64}$/)
 const count = z.int().min(0)
 
-export const hintSchema = z.strictObject({ segment: hex32, offset: count })
+/** Where the newest commit is, and the volume's own count of openings. Only the volume's store reads it. */
+export const hintSchema = z.strictObject({ segment: hex32, offset: count, opening: count })
 
 const leaseSchema = z.strictObject({
   session: hex32,
@@ -28,7 +29,6 @@ export const volumeRowSchema = z.strictObject({
   state: z.enum(["new", "open"]),
   sequence: count,
   tag: hex32,
-  /** Where the newest commit is. Not trusted by anyone: it saves a search. */
   hint: hintSchema.optional(),
   /** Fencing: each lease for writing has a higher one, and only the highest moves the tag. */
   epoch: count,

@@ -26,7 +26,7 @@ class Connection implements Reader {
   readonly statements: ReadonlyMap<Table, Statements>
 
   constructor(path: string) {
-    this.database = new DatabaseSync(path, { timeout: 10_000 })
+    this.database = new DatabaseSync(path, { timeout: 5000 })
     this.database.exec(
       "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -32768",
     )
@@ -107,7 +107,7 @@ class SqliteBackend implements Backend {
 
   async #commit(work: (reader: Reader) => Promise<readonly Write[]>): Promise<void> {
     const { database } = this.#writer
-    this.#run("BEGIN IMMEDIATE")
+    await this.#begin()
     try {
       for (const { table, key, value } of await work(this.#writer)) {
         const { put, remove } = this.#writer.of(table)
@@ -119,6 +119,24 @@ class SqliteBackend implements Backend {
       if (database.isTransaction) database.exec("ROLLBACK")
       throw error instanceof CofferError ? error : sqliteError(error, "the CAS database")
     }
+  }
+
+  /** Waits for its turn without stopping the event loop: the one who has the lock may be in this very process. */
+  async #begin(): Promise<void> {
+    const { database } = this.#writer
+    const deadline = performance.now() + lockWaitMs
+    database.exec("PRAGMA busy_timeout = 0")
+    for (;;) {
+      try {
+        database.exec("BEGIN IMMEDIATE")
+        break
+      } catch (error) {
+        if (!isBusy(error) || performance.now() > deadline)
+          throw sqliteError(error, "the CAS database")
+        await new Promise((resolve) => setTimeout(resolve, 1 + Math.random() * 4))
+      }
+    }
+    database.exec("PRAGMA busy_timeout = 5000")
   }
 
   #run(statement: string): void {
@@ -136,6 +154,15 @@ class SqliteBackend implements Backend {
     this.#reader.database.close()
     this.#writer.database.close()
   }
+}
+
+const lockWaitMs = 15_000
+const sqliteBusy = 5
+
+function isBusy(error: unknown): boolean {
+  return (
+    error instanceof Error && "errcode" in error && (Number(error.errcode) & 0xff) === sqliteBusy
+  )
 }
 
 function sqliteError(error: unknown, what: string): unknown {

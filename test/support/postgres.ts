@@ -1,0 +1,57 @@
+import { execFileSync, spawnSync } from "node:child_process"
+import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+
+export interface Postgres {
+  readonly url: string
+  /** Stops at once, as a power cut would, and starts again. */
+  restart(): void
+  stop(): void
+}
+
+const versions = "/usr/lib/postgresql"
+
+function binaries(): string | undefined {
+  if (!existsSync(versions)) return undefined
+  const [newest] = readdirSync(versions).toSorted((a, b) => Number(b) - Number(a))
+  return newest === undefined ? undefined : join(versions, newest, "bin")
+}
+
+/** A PostgreSQL of this test's own on a Unix socket; undefined when none is installed. As root it runs as `postgres`. */
+export function startPostgres(): Postgres | undefined {
+  const bin = binaries()
+  const root = process.getuid?.() === 0
+  const user = spawnSync("id", ["-u", "postgres"], { encoding: "utf8" })
+  if (bin === undefined || (root && user.status !== 0)) return undefined
+  const dir = mkdtempSync(join(tmpdir(), "coffer-pg-"))
+  if (root) {
+    const group = spawnSync("id", ["-g", "postgres"], { encoding: "utf8" })
+    chownSync(dir, Number(user.stdout), Number(group.stdout))
+    chmodSync(dir, 0o755)
+  }
+  const run = (tool: string, ...args: readonly string[]): void => {
+    const command = [join(bin, tool), ...args]
+    const [file = "", ...rest] = root
+      ? ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", ...command]
+      : command
+    execFileSync(file, rest, { stdio: "ignore", cwd: "/" })
+  }
+  const data = join(dir, "data")
+  const options = `-k ${dir} -c listen_addresses='' -c fsync=on -c max_connections=40`
+  const start = () =>
+    run("pg_ctl", "-D", data, "-w", "-t", "60", "-o", options, "-l", join(dir, "log"), "start")
+  run("initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync")
+  start()
+  return {
+    url: `postgres://postgres@localhost/postgres?host=${encodeURIComponent(dir)}`,
+    restart: () => {
+      run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+      start()
+    },
+    stop: () => {
+      run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+      rmSync(dir, { recursive: true, force: true })
+    },
+  }
+}
