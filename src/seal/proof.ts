@@ -2,7 +2,8 @@ import { z } from "zod"
 import { canonicalJson, equalBytes, fromHex, type JsonValue, toHex } from "../bytes/index.ts"
 import { machines } from "../elf/index.ts"
 import { CofferError } from "../errors.ts"
-import { parseManifest } from "../manifest/index.ts"
+import { type MeasuredManifest, parseManifest } from "../manifest/index.ts"
+import type { TreeNode } from "../tree/index.ts"
 import { type ByteSource, blockSize } from "../verity/index.ts"
 import { describeNode, lookUp, type NodeDescription } from "./describe.ts"
 import { openTree } from "./files.ts"
@@ -87,12 +88,23 @@ export function checkProof(text: string): CheckedProof {
   if (mrEnclave !== proof.mrEnclave) throw broken("mrEnclave", mrEnclave, proof.mrEnclave)
   const size = manifest.verity.offset + manifest.verity.size
   const source = new ProvenBlocks(size, proof.blocks)
-  const found = describeNode(lookUp(openTree(source, manifest), proof.path))
+  const found = describeNode(provenNode(source, manifest, proof.path))
   // What the proof says is found is for people; only what was recomputed is given out.
   const claimed = proof.found as JsonValue
   if (!equalBytes(canonicalJson({ ...found }), canonicalJson(claimed)))
     throw broken("found", JSON.stringify(found), JSON.stringify(claimed).slice(0, 200))
   return { mrEnclave, path: proof.path, found }
+}
+
+// A proof of what is not there is a broken proof, not a thing that is missing here.
+function provenNode(source: ByteSource, manifest: MeasuredManifest, path: string): TreeNode {
+  try {
+    return lookUp(openTree(source, manifest), path)
+  } catch (cause) {
+    if (cause instanceof CofferError && cause.code === "missing")
+      throw broken("path", "a path that is there", cause.message)
+    throw cause
+  }
 }
 
 function parseProof(text: string): z.output<typeof proofSchema> {
