@@ -160,7 +160,7 @@ export class Twins {
       this.#both(`mkdir ${where}`, (fs, out, of) =>
         fs.mkdir(of(parent), name, mode | 0o100, caller, out),
       )
-    else if (kind === 4 && this.#random(4) === 0)
+    else if (kind === 4 && this.#random(4) === 0 && this.#hasLinks(parent))
       this.#both(`tmpfile ${parent}`, (fs, out, of) =>
         fs.tmpfile(of(parent), 0o100000 | mode, caller, out),
       )

@@ -89,6 +89,14 @@ function finish(tree: Tree, model: Model, live: LiveTable): void {
   assert.equal(live.total, tree.root.size)
 }
 
+test("values that grow at the front of a page keep their order", () => {
+  const tree = new Tree(new MemoryStore(), new LiveTable(), 1000)
+  const model: Model = new Map()
+  for (let i = 0; i < 40; i += 1) put(tree, model, 9, i, 1500, i)
+  for (const i of [10, 20, 0, 11, 21, 1, 30, 31, 32]) put(tree, model, 9, i, 4112, i + 100)
+  assert.deepEqual(dump(tree), expected(model))
+})
+
 test("ascending keys leave full pages", () => {
   const tree = new Tree(new MemoryStore(), new LiveTable(), 1000)
   for (let i = 0; i < 50_000; i += 1) tree.put(7, i, 28)

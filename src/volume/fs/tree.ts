@@ -169,8 +169,7 @@ export class Tree {
       parent = left.parent as Page
     }
     const index = childIndexOf(parent, left)
-    // Keys below all others went to the first child: its key in the parent is only then too great.
-    parent.setKey(index, left.hi(0), left.lo(0))
+    if (index === 0) lowerFirst(parent, left)
     this.#enter(parent, index + 1, right)
   }
 
@@ -264,6 +263,13 @@ export class Tree {
       this.cache.markDirty(child)
     }
   }
+}
+
+// Keys below all others go to the first child, so its key in the parent may be too great. It is never raised: the key
+// that is about to be inserted may be less than the first that is there.
+function lowerFirst(parent: Page, child: Page): void {
+  const [hi, lo] = [child.hi(0), child.lo(0)]
+  if (hi < parent.hi(0) || (hi === parent.hi(0) && lo < parent.lo(0))) parent.setKey(0, hi, lo)
 }
 
 // Where entries go to the right page: behind a run of ascending keys when there is one, else in the middle of the bytes.
