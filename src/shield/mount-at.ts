@@ -59,7 +59,7 @@ function mountError(error: unknown, target: string): Error {
 // The kernel lets a FUSE mount hold 1 % of the memory as dirty pages, because most are served by strangers. Only root may
 // say otherwise; for others writes are only slower.
 const tuned = [
-  ["read_ahead_kb", "1024"],
+  ["read_ahead_kb", "256"],
   ["strict_limit", "0"],
   ["max_ratio", "40"],
 ] as const
