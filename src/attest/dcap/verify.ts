@@ -11,36 +11,25 @@ import {
 } from "../../sgx/index.ts"
 import { Checks, parsed, refuse } from "../checks.ts"
 import type { SgxClaims, TcbClaims, TdxClaims } from "../claims.ts"
-import type { Collateral, SignedDocument } from "../collateral.ts"
-import type { Roots } from "../roots.ts"
-import { iso, type VerifiedPath, verifyPath } from "../x509/path.ts"
-import { checkRevocation } from "../x509/revocation.ts"
+import { type VerifiedPath, verifyPath } from "../x509/path.ts"
 import { p256Key, publicKeyOf, verifyEcdsaRaw } from "../x509/signature.ts"
-import { checkCertificationData, type PckExtension, pckExtensionOf } from "./pck.ts"
 import {
-  type EnclaveIdentity,
-  parseEnclaveIdentity,
-  parseTcbInfo,
-  type SvnLevel,
-  type TcbInfo,
-} from "./tcb-info.ts"
+  type DcapContext,
+  type Documents,
+  requireNotRevoked,
+  rootRole,
+  verifyDocuments,
+} from "./documents.ts"
+import { checkCertificationData, type PckExtension, pckExtensionOf } from "./pck.ts"
+import type { EnclaveIdentity, SvnLevel, TcbInfo } from "./tcb-info.ts"
 import { moduleIdentity, type PlatformState, sgxState, tdxState } from "./tcb-status.ts"
 
-export interface DcapContext {
-  readonly collateral: Collateral
-  readonly roots: Roots
-  /** Unix seconds. */
-  readonly now: number
-}
-
 const pckRole = "Intel SGX PCK Certificate"
-const rootRole = "Intel SGX Root CA"
 const pckRoles = [
   [pckRole],
   ["Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"],
   [rootRole],
 ]
-const tcbRoles = [["Intel SGX TCB Signing"], [rootRole]]
 
 /**
  * Genuine? An SGX or TDX quote, against the pinned root and, where there is collateral, against the state of the
@@ -54,7 +43,7 @@ export function verifyDcapQuote(bytes: Uint8Array, context: DcapContext): SgxCla
   const pck = parsed("pck-extension", () => pckExtensionOf(path.leaf))
   checkCertificationData(quote.certification, pck, checks)
   const revocationChecked = context.collateral.crls.length > 0
-  if (revocationChecked) revoked(path, "pck", context, checks)
+  if (revocationChecked) requireNotRevoked(path, "pck", context, checks)
   else checks.passed("revocation", "not checked: the collateral has no CRL")
   const documents = verifyDocuments(quote, pck, context, checks)
   checkQe(quote, path.leaf, checks)
@@ -137,133 +126,6 @@ function leafOf(quote: Quote, shown: readonly Certificate[], context: DcapContex
       `pck chain: wanted the PCK's certificate in the quote or in the collateral, found certification data of type ${quote.certification.type}`,
     )
   return leaf
-}
-
-function revoked(path: VerifiedPath, name: string, context: DcapContext, checks: Checks): void {
-  const { collateral, now } = context
-  const levels = path.issuers.map((_, level) => level)
-  checkRevocation(path, { name, crls: collateral.crls, now, levels }, checks)
-}
-
-interface Documents {
-  readonly info: TcbInfo
-  readonly identity: EnclaveIdentity
-}
-
-function verifyDocuments(
-  quote: Quote,
-  pck: PckExtension,
-  context: DcapContext,
-  checks: Checks,
-): Documents | undefined {
-  const { tcbInfos, identities } = context.collateral
-  if (tcbInfos.length === 0 && identities.length === 0) return undefined
-  const tdx = quote.body.tee === "tdx"
-  const info = bestOf(
-    tcbInfos,
-    "tcb-info",
-    context,
-    checks,
-    parseTcbInfo,
-    (item) => item.fmspc === pck.fmspc && item.tee === quote.body.tee,
-  )
-  if (info.tee !== quote.body.tee)
-    throw refuse("tcb-info-tee", `tcb info: wanted one for ${quote.body.tee}, found ${info.tee}`)
-  if (info.fmspc !== pck.fmspc)
-    throw refuse("tcb-info-fmspc", `tcb info: wanted FMSPC ${pck.fmspc}, found ${info.fmspc}`)
-  if (info.pceId !== pck.pceId)
-    throw refuse("tcb-info-pceid", `tcb info: wanted PCEID ${pck.pceId}, found ${info.pceId}`)
-  checks.passed("tcb-info-platform")
-  const wanted = tdx ? "TD_QE" : "QE"
-  const identity = bestOf(
-    identities,
-    "qe-identity",
-    context,
-    checks,
-    parseEnclaveIdentity,
-    (item) => item.id === wanted,
-  )
-  if (identity.id !== wanted)
-    throw refuse("qe-identity-id", `qe identity: wanted ${wanted}, found ${identity.id}`)
-  return { info, identity }
-}
-
-interface Dated {
-  readonly issueDate: number
-  readonly nextUpdate: number
-  readonly evaluationNumber: number
-}
-
-// The collateral of a folder has documents for many platforms and times. Each is looked at only after its signature
-// holds; among those that fit, the one in its time with the highest evaluation number is taken.
-function bestOf<T extends Dated>(
-  documents: readonly SignedDocument[],
-  name: string,
-  context: DcapContext,
-  checks: Checks,
-  parse: (text: string) => T,
-  fits: (item: T) => boolean,
-): T {
-  const items = documents.flatMap((document) => {
-    if (documents.length > 1 && !couldFit(document, parse, fits)) return []
-    verifyDocument(document, name, context, checks)
-    return [parsed(`${name}-malformed`, () => parse(document.text))]
-  })
-  const inTime = (item: T) => item.issueDate <= context.now && context.now <= item.nextUpdate
-  const [best] = items.toSorted(
-    (a, b) =>
-      Number(inTime(b)) - Number(inTime(a)) ||
-      b.evaluationNumber - a.evaluationNumber ||
-      b.issueDate - a.issueDate,
-  )
-  if (best === undefined)
-    throw refuse(
-      `${name}-missing`,
-      `${name}: wanted one for this platform, found none in the collateral`,
-    )
-  if (!inTime(best))
-    throw refuse(
-      context.now < best.issueDate ? `${name}-not-yet-valid` : `${name}-expired`,
-      `${name}: wanted one for ${iso(context.now)}, found ${iso(best.issueDate)} to ${iso(best.nextUpdate)}`,
-    )
-  checks.passed(`${name}-current`)
-  return best
-}
-
-// A first look, before the signature is checked, only decides which documents are looked at at all.
-function couldFit<T>(
-  document: SignedDocument,
-  parse: (text: string) => T,
-  fits: (item: T) => boolean,
-): boolean {
-  return fits(parsed("collateral-malformed", () => parse(document.text)))
-}
-
-function verifyDocument(
-  document: SignedDocument,
-  name: string,
-  context: DcapContext,
-  checks: Checks,
-): void {
-  const [leaf] = document.chain
-  if (leaf === undefined)
-    throw refuse(
-      `${name}-signer`,
-      `${name}: wanted the signer's certificate in the collateral, found none`,
-    )
-  const pool = [...document.chain, ...context.collateral.certificates]
-  const { now, roots } = context
-  const path = verifyPath(
-    { name: `${name}-signer`, leaf, pool, roles: tcbRoles, roots: roots.intelSgx, now },
-    checks,
-  )
-  if (context.collateral.crls.length > 0) revoked(path, `${name}-signer`, context, checks)
-  const text = new TextEncoder().encode(document.text)
-  checks.require(
-    verifyEcdsaRaw("sha256", publicKeyOf(leaf.publicKey), text, document.signature),
-    `${name}-signature`,
-    `${name}: wanted a signature by ${leaf.subject.text}, found one that does not verify`,
-  )
 }
 
 function signedQe(quote: Quote, pck: Certificate): boolean {

@@ -67,7 +67,7 @@ function checkSignature(quote: TpmQuote, signature: TpmSignature, key: Key, chec
   // Whoever can make two messages with one SHA-1 can have one quoted and show the other.
   checks.require(
     signature.hash !== "sha1",
-    "tpm-sha1",
+    "tpm-signature-hash",
     "tpm quote: wanted a signature over SHA-256 or better, found SHA-1",
   )
   const { area } = key
