@@ -1,0 +1,117 @@
+/** Chapter 2: every byte of code is measured, and tools that are not ours agree. */
+import { closeSync, copyFileSync, openSync, readSync, writeSync } from "node:fs"
+import { join } from "node:path"
+import type { ProtectedShop } from "./image.ts"
+import { chapter, coffer, must, refused, run, show, work } from "./story.ts"
+
+function flipByte(path: string, offset: number): void {
+  const fd = openSync(path, "r+")
+  const byte = Buffer.alloc(1)
+  readSync(fd, byte, 0, 1, offset)
+  byte[0] = (byte[0] ?? 0) ^ 1
+  writeSync(fd, byte, 0, 1, offset)
+  closeSync(fd)
+}
+
+interface Inspected {
+  readonly manifest: {
+    readonly binfs: { readonly offset: number; readonly size: number }
+    readonly verity: { readonly offset: number; readonly size: number; readonly rootHash: string }
+  }
+}
+
+export function codeChapter(shop: ProtectedShop): void {
+  chapter("2. The code is measured, and tools that we did not write agree")
+  must(
+    "umoci raw unpack --image protected:shop unpacked 2>/dev/null || umoci unpack --keep-dirlinks --image protected:shop unpacked",
+    { show: false },
+  )
+  const sealed = join(work, "shop.sealed")
+  copyFileSync(
+    join(
+      work,
+      must("ls -d unpacked/rootfs/coffer/service unpacked/coffer/service 2>/dev/null | head -1", {
+        show: false,
+      }),
+    ),
+    sealed,
+  )
+  const alone = run("./shop.sealed")
+  console.log(`    ${alone.err || alone.out}`)
+  show(
+    "without Coffer the protected image does not run: it says so and ends with 126",
+    alone.status === 126,
+  )
+  must(`${coffer} measure shop.sealed --sgxs shop.sgxs`)
+  const sum = must("sha256sum shop.sgxs")
+  show("sha256sum of the SGX record stream is MrEnclave", sum.startsWith(shop.mrEnclave))
+  thirdPartyTools(sealed)
+  changedByte(sealed)
+  proof(shop)
+}
+
+function thirdPartyTools(sealed: string): void {
+  const { manifest } = JSON.parse(
+    must(`${coffer} inspect ${sealed} --json`, { show: false }),
+  ) as Inspected
+  must(
+    "objcopy --dump-section .coffer.binfs=binfs.img --dump-section .coffer.verity=verity.img shop.sealed /dev/null",
+  )
+  show("fsck.erofs finds the binary filesystem clean", run("fsck.erofs binfs.img").status === 0)
+  const { rootHash } = manifest.verity
+  const verify = `veritysetup verify --no-superblock --salt - --data-blocks ${manifest.binfs.size / 4096} --hash-offset 0 binfs.img verity.img ${rootHash}`
+  show(
+    "veritysetup accepts every block with the root hash of the measured manifest",
+    run(verify).status === 0,
+  )
+}
+
+function changedByte(sealed: string): void {
+  const changed = join(work, "changed.sealed")
+  copyFileSync(sealed, changed)
+  const at = Number(
+    must(`grep -abo 'The secret algorithm' ${sealed} | head -1 | cut -d: -f1`, { show: false }),
+  )
+  flipByte(changed, at)
+  refused(`${coffer} binfs verify changed.sealed`, 3, /block/)
+  show("one byte of one Python file changed on disk is found, exit code 3", true)
+  must(
+    "mkdir other && cp -r app other/app && sed -i s/97/98/ other/app/pricing.py && tar -cf other.tar --sort=name --owner=0 --group=0 --mtime=@0 -C other app",
+  )
+  must("cp -r image image2 && umoci raw add-layer --image image2:shop other.tar", { show: false })
+  must(`${coffer} protect oci:image2:shop oci:changed:shop -f app/coffer.yaml`)
+  must(
+    "umoci raw unpack --image changed:shop unpacked2 2>/dev/null || umoci unpack --keep-dirlinks --image changed:shop unpacked2",
+    { show: false },
+  )
+  const other = must(
+    "ls -d unpacked2/rootfs/coffer/service unpacked2/coffer/service 2>/dev/null | head -1",
+    { show: false },
+  )
+  const diff = run(`${coffer} diff shop.sealed ${other}`)
+  console.log(
+    diff.out
+      .split("\n")
+      .slice(0, 6)
+      .map((line) => `    ${line}`)
+      .join("\n"),
+  )
+  show(
+    "another algorithm gives another MrEnclave, and coffer diff names the file",
+    diff.out.includes("/app/pricing.py"),
+  )
+}
+
+function proof({ mrEnclave }: ProtectedShop): void {
+  must(`${coffer} inspect shop.sealed --prove /app/pricing.py > proof.json`)
+  const checked = run(`${coffer} inspect --check-proof proof.json --mrenclave ${mrEnclave}`)
+  show(
+    "an inclusion proof ties one file to MrEnclave, checked without the binary",
+    checked.status === 0,
+  )
+  refused(
+    `${coffer} inspect --check-proof proof.json --mrenclave ${"0".repeat(64)}`,
+    3,
+    /MrEnclave/i,
+  )
+}

@@ -1,0 +1,20 @@
+/** `make demo`: the main job on a real image, told on the terminal. Ends with what was shown, or with an error and a non-zero exit code. */
+import { codeChapter } from "./code.ts"
+import { imageChapter } from "./image.ts"
+import { cleanUp, summary } from "./story.ts"
+
+process.once("SIGINT", () => {
+  cleanUp()
+  process.exit(130)
+})
+
+try {
+  const shop = imageChapter()
+  codeChapter(shop)
+  summary()
+} catch (error) {
+  console.error(`\nthe demo failed: ${error instanceof Error ? error.message : String(error)}`)
+  process.exitCode = 1
+} finally {
+  cleanUp()
+}

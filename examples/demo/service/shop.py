@@ -1,0 +1,46 @@
+"""A small web shop: prices come from a secret algorithm, orders are kept in SQLite."""
+
+import json
+import os
+import sqlite3
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pricing
+
+DATA = os.environ.get("SHOP_DATA", "/data")
+
+
+def orders():
+    database = sqlite3.connect(os.path.join(DATA, "orders.db"))
+    database.execute("CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, item TEXT, price INTEGER)")
+    return database
+
+
+class Shop(BaseHTTPRequestHandler):
+    def answer(self, value):
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        with orders() as database:
+            self.answer(database.execute("SELECT item, price FROM orders ORDER BY id").fetchall())
+
+    def do_POST(self):
+        item = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        price = pricing.price(item)
+        with orders() as database:
+            database.execute("INSERT INTO orders (item, price) VALUES (?, ?)", (item, price))
+        self.answer({"item": item, "price": price})
+
+    def log_message(self, *arguments):
+        pass
+
+
+if __name__ == "__main__":
+    address = ("0.0.0.0", int(os.environ.get("SHOP_PORT", "8080")))
+    print(f"shop on port {address[1]}", flush=True)
+    HTTPServer(address, Shop).serve_forever()
