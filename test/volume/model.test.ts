@@ -33,6 +33,7 @@ for (let seed = 1; seed <= 12; seed += 1)
         twins.compare()
         const crash = random(2) === 0
         if (random(3) === 0) volume.core.checkpoint()
+        if (random(3) === 0) volume.core.compaction.runAll(() => undefined)
         assert.equal(volume.fsync(1, false, done), 0)
         assert.deepEqual(checkIndex(volume.core), [])
         twins.forgetSome()

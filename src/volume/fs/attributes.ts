@@ -75,7 +75,7 @@ export class AttributeEditor {
   resize(inode: Inode, size: number): void {
     const core = this.#core
     if (size < inode.size) {
-      core.data.settle(inode.id)
+      core.data.settleFile(inode.id)
       inode.allocated -= core.catalog.cut(inode.id, size, maxFileSize - size)
     }
     inode.size = size

@@ -3,6 +3,7 @@ import { CofferError, isErrno } from "../../errors.ts"
 import type { FrameStore, Place, Recovery } from "../frame-store.ts"
 import { Catalog } from "./catalog.ts"
 import { Clock } from "./clock.ts"
+import { Compaction } from "./compaction.ts"
 import { FileData } from "./data.ts"
 import type { Inode } from "./inode.ts"
 import { Inodes } from "./inodes.ts"
@@ -40,6 +41,8 @@ const dirtyInodeLimit = 8192
 /** Log to replay at which a checkpoint begins, and at which it no longer waits for a quiet moment. */
 const checkpointSize = 16 * megabyte
 const checkpointLimit = 40 * megabyte
+/** All of the log, data too: a mount reads its frame headers. */
+const storeLogLimit = 512 * megabyte
 const autoCommitMs = 5000
 const tableEntries = 2000
 const sliceMs = 2
@@ -55,6 +58,7 @@ export class Core {
   readonly data: FileData
   readonly xattrs: Xattrs
   readonly clock = new Clock()
+  readonly compaction: Compaction
   readonly readOnly: boolean
   readonly report: (error: unknown) => void
   /** Why nothing can be changed any more. */
@@ -85,6 +89,7 @@ export class Core {
     this.names = new Names(this.catalog)
     this.data = new FileData(store, this.catalog, this.inodes)
     this.xattrs = new Xattrs(this.catalog)
+    this.compaction = new Compaction(this)
     if (recovery.checkpoint === undefined) this.#initialise(options)
     else this.#recover(recovery.checkpoint, recovery.records)
   }
@@ -177,7 +182,7 @@ export class Core {
     if (this.inodes.dirtyCount > dirtyInodeLimit) this.inodes.flush()
     if (tree.cache.needsTrim) tree.cache.trim()
     if (journal.size > journalLimit) this.commit(false)
-    if (this.#logged > checkpointSize) this.#stepCheckpoint(2)
+    if (this.needsCheckpoint) this.#stepCheckpoint(2)
   }
 
   /** Lets the cache shrink after a look. */
@@ -205,7 +210,7 @@ export class Core {
   // Everything that waits in memory goes into the tree and the journal.
   #gather(): void {
     this.store.useReserve = true
-    this.data.settle()
+    this.data.settle(true)
     for (const inode of this.orphans) {
       if (this.#recorded.has(inode)) continue
       this.#recorded.add(inode)
@@ -236,7 +241,7 @@ export class Core {
   }
 
   get needsCheckpoint(): boolean {
-    return this.#logged > checkpointSize
+    return this.#logged > checkpointSize || this.store.logSize > storeLogLimit
   }
 
   // Leaves first, a few at a time; the rest at once when that is little, or when the log has grown too long.
@@ -356,11 +361,18 @@ export class Core {
       this.#stepCheckpoint(64)
       return 0
     }
+    if (this.compaction.run(this.compaction.hurry ? end + 6 : end)) return 0
     if (this.#changedAt === undefined) return 10_000
     const wait = this.#changedAt + autoCommitMs - nowMs
     if (wait > 0) return wait
     this.commit(true)
     return 10_000
+  }
+
+  /** The disk is full. True: there is room for a little more than the reserve. */
+  makeRoom(): boolean {
+    if (this.data.probe()) return true
+    return this.compaction.reclaim() && this.data.probe()
   }
 
   /** Idempotent. What could not be written is reported. */

@@ -59,7 +59,7 @@ export class FileData {
       this.#gather(inode, offset, source, at, size)
       return
     }
-    this.settle(inode)
+    this.settleFile(inode)
     const whole = size - (size % frameDataSize)
     this.#stream(inode, offset, source, at, whole)
     if (whole < size) this.#gather(inode, offset + whole, source, at + whole, size - whole)
@@ -115,11 +115,11 @@ export class FileData {
       source.copy(this.#pack, last.inner, at, at + size)
       return
     }
-    if (this.#packSize + size > frameDataSize) this.settle()
+    if (this.#packSize + size > frameDataSize) this.settle(false)
     const next = this.#pieces.at(-1)
     if (next?.inode === inode && next.offset + next.length === offset) next.length += size
     else {
-      if (this.#pieces.length === maxOwners) this.settle()
+      if (this.#pieces.length === maxOwners) this.settle(false)
       this.#pieces.push({ inode, offset, inner: this.#packSize, length: size })
     }
     source.copy(this.#pack, this.#packSize, at, at + size)
@@ -133,10 +133,28 @@ export class FileData {
     return size
   }
 
-  /** Brings the pack into the store and the index: always, or when it has a piece of that file. */
-  settle(inode?: number): void {
+  /** Brings the pack into the store and the index when it has a piece of that file. */
+  settleFile(inode: number): void {
+    for (const piece of this.#pieces) {
+      if (piece.inode !== inode) continue
+      this.settle(true)
+      return
+    }
+  }
+
+  /** The same for a range of the file. */
+  settleRange(inode: number, from: number, to: number): void {
+    for (const piece of this.#pieces) {
+      if (piece.inode !== inode || piece.offset >= to || piece.offset + piece.length <= from)
+        continue
+      this.settle(true)
+      return
+    }
+  }
+
+  /** Brings the pack into the store and the index. `reserve`: these bytes were taken when there was room, so they may use it. */
+  settle(reserve: boolean): void {
     if (this.#pieces.length === 0) return
-    if (inode !== undefined && !this.#pieces.some((piece) => piece.inode === inode)) return
     const pack = this.#pack
     let at = this.#packSize
     for (const piece of this.#pieces) {
@@ -146,11 +164,13 @@ export class FileData {
     putTrailer(pack, at, this.#pieces.length)
     const extent = this.#extent
     const place = this.#place
-    // These bytes were taken when there was room.
-    const reserve = this.#store.useReserve
-    this.#store.useReserve = true
-    this.#store.append("data", pack, 0, at + trailerSize, place)
-    this.#store.useReserve = reserve
+    const before = this.#store.useReserve
+    this.#store.useReserve = before || reserve
+    try {
+      this.#store.append("data", pack, 0, at + trailerSize, place)
+    } finally {
+      this.#store.useReserve = before
+    }
     this.appended += place.size
     const pieces = this.#pieces
     const dataSize = this.#packSize
@@ -168,6 +188,17 @@ export class FileData {
     }
   }
 
+  /** True when there is room for more than the reserve: a frame of nothing tells. */
+  probe(): boolean {
+    putTrailer(this.#frame, 0, 0)
+    try {
+      this.#store.append("data", this.#frame, 0, trailerSize, this.#place)
+      return true
+    } catch {
+      return false
+    }
+  }
+
   /** The file is going: what waits of it is not written. */
   drop(inode: number): void {
     if (this.#pieces.length === 0) return
@@ -177,7 +208,7 @@ export class FileData {
 
   /** Fills `size` bytes of `target`, all within the file; holes are zeros. */
   read(inode: number, offset: number, size: number, target: Buffer, at: number): void {
-    this.settle(inode)
+    this.settleFile(inode)
     const tree = this.#catalog.tree
     const hi = keyOf(inode, itemType.extent)
     const end = offset + size

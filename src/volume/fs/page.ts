@@ -257,3 +257,13 @@ export function restorePage(
   }
   return page
 }
+
+/** Level and first key of a stored page; undefined for what is none, and for the empty root. */
+export function storedKey(
+  stored: Buffer,
+): { readonly level: number; readonly hi: number; readonly lo: number } | undefined {
+  if (stored.readUInt32LE(0) !== magic || stored.readUInt32LE(8) === 0) return undefined
+  const hi = stored.readUInt32LE(headerSize) + stored.readUInt32LE(headerSize + 4) * two32
+  const lo = stored.readUInt32LE(headerSize + 8) + stored.readUInt32LE(headerSize + 12) * two32
+  return { level: stored.readUInt32LE(4), hi, lo }
+}

@@ -1,7 +1,7 @@
 // Hot path: see page.ts.
-import type { FrameStore } from "../frame-store.ts"
+import type { FrameStore, Place } from "../frame-store.ts"
 import type { LiveTable } from "./live-table.ts"
-import type { Page } from "./page.ts"
+import { type Page, storedKey } from "./page.ts"
 import { childIndexOf, PageCache } from "./page-cache.ts"
 
 const placeSize = 12
@@ -181,6 +181,18 @@ export class Tree {
     parent.children.splice(index, 0, child)
     child.parent = parent
     this.cache.markDirty(parent)
+  }
+
+  /** The stored page `payload` at `place` is to stand elsewhere: if it is one of ours, it becomes dirty. */
+  displace(payload: Buffer, place: Readonly<Place>): void {
+    const stored = storedKey(payload)
+    if (stored === undefined) return
+    let page = this.#root
+    while (page.level > stored.level)
+      page = this.cache.child(page, page.childIndex(stored.hi, stored.lo))
+    const { segment, offset } = page
+    if (page.size !== 0 && segment === place.segment && offset === place.offset)
+      this.cache.markDirty(page)
   }
 
   /** Visits every page, parents first, by its place; leaves that are not in memory are not read. */

@@ -14,7 +14,8 @@ import type { FrameStore, Recovery } from "../frame-store.ts"
 import { AttributeEditor } from "./attributes.ts"
 import { Core, errnoOf, type VolumeOptions } from "./core.ts"
 import { e } from "./errno.ts"
-import { maxFileSize, maxNameSize, rootInode } from "./keys.ts"
+import type { Inode } from "./inode.ts"
+import { maxFileSize, maxNameSize } from "./keys.ts"
 import { Namespace } from "./namespace.ts"
 import { Space } from "./space.ts"
 
@@ -25,8 +26,8 @@ const zeroRange = 16
 const entryRoom = 8192
 
 /**
- * The filesystem of a volume. Verbs as `FileSystem` promises them. A frame that does not verify is EIO for what needs it;
- * a fault in the middle of a change ends all changes (EROFS), because only whole sets of changes may reach the disk.
+ * The filesystem of a volume. Verbs as `FileSystem` promises them; a frame that does not verify is a thrown CofferError for
+ * what needs it. A fault in the middle of a change ends all changes (EROFS): only whole sets of changes may reach the disk.
  */
 export class VolumeFileSystem implements FileSystem {
   readonly options: FileSystemOptions
@@ -58,24 +59,22 @@ export class VolumeFileSystem implements FileSystem {
       return result
     } catch (error) {
       core.fail(error)
-      return errnoOf(error)
+      throw error
     }
   }
 
-  #look<T>(operation: () => T): T | number {
-    try {
-      const result = operation()
-      const { cache } = this.core.catalog.tree
-      if (cache.needsTrim && this.core.failure === undefined) this.core.trim()
-      return result
-    } catch (error) {
-      this.core.report(error)
-      return errnoOf(error)
-    }
+  // Also when nothing can be changed any more, what is there can be read.
+  #look<T>(operation: () => T): T {
+    const result = operation()
+    if (this.core.failure === undefined) this.core.trim()
+    return result
   }
 
+  // What makes the index grow is refused early, so that the reserve is left for what makes it shrink.
   #admits(size: number): boolean {
-    return this.#space.admits(size, this.core.data.appended)
+    const { core } = this
+    if (core.readOnly || core.failure !== undefined) return true
+    return this.#space.admits(size, core.data.appended) || core.makeRoom()
   }
 
   lookup(parent: number, name: ByteString, out: Attributes): number {
@@ -191,12 +190,11 @@ export class VolumeFileSystem implements FileSystem {
   ): number {
     const end = offset + size
     if (end > maxFileSize) return e.EFBIG
-    if (!this.#admits(size)) return e.ENOSPC
     return this.#change(() => {
       const { core } = this
       const found = core.inodes.get(inode)
       if (found === undefined) return e.ENOENT
-      core.data.write(inode, offset, source, at, size)
+      if (!this.#writeData(found, offset, source, at, size)) return e.ENOSPC
       if (end > found.size) found.size = end
       if (killPriv) this.#attributes.killPrivileges(found)
       this.#attributes.dropCapability(found)
@@ -207,6 +205,26 @@ export class VolumeFileSystem implements FileSystem {
       core.touch()
       return size
     })
+  }
+
+  #writeData(inode: Inode, offset: number, source: Buffer, at: number, size: number): boolean {
+    const { core } = this
+    for (let last = false; ; last = true) {
+      try {
+        core.data.write(inode.id, offset, source, at, size)
+        return true
+      } catch (error) {
+        if (errnoOf(error) !== e.ENOSPC) throw error
+      }
+      // A part may have been written: nothing of it may stand behind the file's end.
+      if (offset + size > inode.size) {
+        core.data.settleFile(inode.id)
+        inode.allocated -= core.catalog.cut(inode.id, inode.size, maxFileSize - inode.size)
+        core.inodes.changed(inode)
+        core.touch()
+      }
+      if (last || !core.makeRoom()) return false
+    }
   }
 
   fallocate(inode: number, offset: number, size: number, mode: number): number {
@@ -223,7 +241,7 @@ export class VolumeFileSystem implements FileSystem {
       if (found === undefined) return e.ENOENT
       if (!found.isRegular) return e.EOPNOTSUPP
       if (kind !== 0) {
-        core.data.settle(inode)
+        core.data.settleFile(inode)
         found.allocated -= core.catalog.cut(inode, offset, size)
       }
       if (!keep) found.size = Math.max(found.size, offset + size)
@@ -327,6 +345,4 @@ export class VolumeFileSystem implements FileSystem {
       this.core.report(error)
     }
   }
-
-  static readonly root = rootInode
 }
