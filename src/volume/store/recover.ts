@@ -6,6 +6,7 @@ import {
   commitKind,
   decodeSegmentHeader,
   frameHeaderSize,
+  maxPayloadSize,
   type SegmentHeader,
   segmentHeaderSize,
   segmentName,
@@ -244,22 +245,23 @@ function newestCommit(
   }
 }
 
-/** From frame to frame; where that breaks, wherever the next commit could stand: damage in the middle must not hide what follows. */
+const payloadScratch = Buffer.allocUnsafeSlow(maxPayloadSize)
+
+/** From frame to frame; where one does not verify, wherever the next commit could stand: damage must not hide what follows. */
 function lastCommitOf(segment: ScannedSegment): FoundCommit | undefined {
-  const { scan } = segment
+  const { scan, opener } = segment
   let last: FoundCommit | undefined
   let offset: number | undefined = segmentHeaderSize
   while (offset !== undefined) {
-    if (!scan.frame(offset, false)) {
-      offset = scan.findCommit(offset + 1)
+    const whole = scan.frame(offset, true)
+    const { kind, payloadSize, headerAt, window } = scan
+    if (whole && kind !== commitKind) {
+      // The size is the disk's word until the frame verifies: a changed one would lead past the next commit.
+      const genuine = opener.open(window, headerAt, kind, payloadSize, offset, payloadScratch, 0)
+      offset = genuine ? offset + frameHeaderSize + payloadSize : scan.findCommit(offset + 1)
       continue
     }
-    const end: number = offset + frameHeaderSize + scan.payloadSize
-    if (scan.kind !== commitKind) {
-      offset = end
-      continue
-    }
-    const found = commitAt(segment, offset)
+    const found = whole ? commitAt(segment, offset) : undefined
     if (found !== undefined) last = found
     offset = found?.end ?? scan.findCommit(offset + 1)
   }

@@ -16,7 +16,7 @@ export class SegmentScan {
   readonly #disk: Disk
   readonly fd: number
   readonly size: number
-  window: Buffer = Buffer.allocUnsafeSlow(windowSize)
+  window: Buffer
   #start = 0
   #end = 0
   /** Of the frame that `frame` found. */
@@ -29,6 +29,7 @@ export class SegmentScan {
     this.#disk = disk
     this.fd = fd
     this.size = Math.min(disk.size(fd), maxSegmentSize)
+    this.window = Buffer.allocUnsafe(Math.max(segmentHeaderSize, Math.min(windowSize, this.size)))
   }
 
   /** The segment's header, shorter when the file is. */
@@ -72,7 +73,7 @@ export class SegmentScan {
     }
     if (offset >= this.#start && offset + size <= this.#end) return true
     if (size > this.window.length)
-      this.window = Buffer.allocUnsafeSlow(frameHeaderSize + maxPayloadSize)
+      this.window = Buffer.allocUnsafe(Math.min(frameHeaderSize + maxPayloadSize, this.size))
     this.#start = offset
     this.#end = offset
     const want = Math.min(this.window.length, this.size - offset)

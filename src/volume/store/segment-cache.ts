@@ -14,13 +14,13 @@ interface OpenSegment {
 }
 
 const capacity = 96
+const scratch = Buffer.allocUnsafeSlow(frameHeaderSize + maxPayloadSize)
 
 /** Open segments by number, the least used one closed when there are too many. */
 export class SegmentCache {
   readonly #context: VolumeContext
   readonly #idOf: (segment: number) => SegmentId | undefined
   readonly #open = new Map<number, OpenSegment>()
-  readonly #scratch: Buffer = Buffer.allocUnsafeSlow(frameHeaderSize + maxPayloadSize)
   readonly #openerOf: (id: SegmentId) => FrameOpener
   #last: OpenSegment | undefined
   #clock = 0
@@ -43,7 +43,6 @@ export class SegmentCache {
     if (size > maxPayloadSize) throw new TypeError("a frame has at most 1 MiB")
     const got = this.#disk(segment, whole, offset)
     const code = kindCode(kind)
-    const scratch = this.#scratch
     if (got !== whole) throw frameFault(segment.id, kind, place, "truncated")
     const header = scratch.readUInt32LE(0) === size && scratch.readUInt32LE(4) === code
     if (!header || !segment.opener.open(scratch, 0, code, size, offset, target, at))
@@ -65,7 +64,7 @@ export class SegmentCache {
 
   #disk(segment: OpenSegment, size: number, offset: number): number {
     try {
-      return this.#context.disk.read(segment.fd, this.#scratch, 0, size, offset)
+      return this.#context.disk.read(segment.fd, scratch, 0, size, offset)
     } catch (error) {
       throw fromSystem(error, `${this.#context.disk.path}/${segmentPath(segment.id.salt)}`)
     }
