@@ -7,7 +7,14 @@ import { after, test } from "node:test"
 import { writeBinfs } from "../src/binfs/index.ts"
 import { toHex, utf8OfByteString } from "../src/bytes/index.ts"
 import { type DirectoryNode, directorySource, treeDigest } from "../src/tree/index.ts"
-import { directory, file, sampleTree, symlink } from "./support/binfs-sample.ts"
+import {
+  bytesOfSeed,
+  directory,
+  file,
+  sampleTree,
+  sparse,
+  symlink,
+} from "./support/binfs-sample.ts"
 
 // What others' tools make of our images. The kernel and fsck need root.
 
@@ -74,6 +81,21 @@ test("fsck.erofs is content, and what it extracts is the tree", {
     ["a", file(readFileSync(import.meta.filename))],
     ["b", symlink("a")],
     ["c", directory([["d", file(new Uint8Array(100_000))]], { mode: 0o2755 })],
+    // fsck.erofs 1.5 leaves null chunks out: holes point to a zero area instead.
+    ["e", file(sparse(300_000, [[200_000, bytesOfSeed(3000, 1)]], true))],
+    [
+      "f",
+      file(
+        sparse(
+          300_000,
+          [
+            [0, bytesOfSeed(3000, 1)],
+            [290_000, bytesOfSeed(9, 1)],
+          ],
+          true,
+        ),
+      ),
+    ],
   ])
   write(plain)
   const target = join(folder, "extracted")

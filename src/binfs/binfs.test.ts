@@ -63,11 +63,11 @@ test("golden: the sample tree has these bytes", () => {
   const written = write(sampleTree())
   assert.equal(
     toHex(sha256(written.bytes)),
-    "26bb92dad11500a0375f64eee6b01540dfd68bab73a2becd284ae45c5b0fcc98",
+    "21f2c926aaf88e9764319ad81317a7d4eae76c5f01d8780a91c49207c43cdf17",
   )
   assert.equal(
     toHex(written.rootHash),
-    "3cb2ef9fce0ff1c979c25b226d0258ea707d632705db487d91cb19ae1cda55ff",
+    "bf991911518bc88ec61a436b9227cb9a70ff917dee7325a1025acb55893f4d2c",
   )
 })
 

@@ -1,7 +1,15 @@
-import { alignUp, displayName } from "../bytes/index.ts"
+import { alignUp, displayName, isZero } from "../bytes/index.ts"
 import { maxDepth } from "../tree/index.ts"
 import type { Entry } from "./dirents.ts"
-import { blockSize, chunkSizeFor, damaged, noBlock, rootOffset, slotSize } from "./format.ts"
+import {
+  blockSize,
+  chunkSizeFor,
+  damaged,
+  noBlock,
+  rootOffset,
+  slotSize,
+  zeroAreaSize,
+} from "./format.ts"
 import type { Place } from "./image.ts"
 import type { BinfsReader } from "./reader.ts"
 
@@ -27,6 +35,7 @@ class Check {
   /** Names not seen yet, by inode with several. */
   readonly #missingLinks = new Map<number, number>()
   #inodeCount = 0
+  #largestFile = 0
 
   constructor(reader: BinfsReader) {
     this.#reader = reader
@@ -57,7 +66,18 @@ class Check {
     }
     for (const [nid, count] of this.#missingLinks)
       throw damaged(`inode ${nid}: i_nlink`, `${count} less`, "too many", { nid })
+    this.#zeroArea()
     this.#counts()
+  }
+
+  #zeroArea(): void {
+    const { image } = this.#reader
+    const [begin, size] = [image.zeroBlock * blockSize, zeroAreaSize(this.#largestFile)]
+    if (begin + size > image.size) throw damaged("zero area", `${size} bytes`, "fewer")
+    this.#claim(begin, begin + size, "zero area")
+    for (let at = begin; at < begin + size; at += blockSize)
+      if (!isZero(image.bytes(at, blockSize, "zero area")))
+        throw damaged("zero area", "zeros", `data in block ${at / blockSize}`)
   }
 
   #level(place: Place): Level {
@@ -91,6 +111,7 @@ class Check {
       throw damaged(`${what}: i_ino`, `${this.#inodeCount}`, `${inode.ino}`)
     this.#claim(nid * slotSize, behind + behindSize, what)
     this.#reader.xattrs(place)
+    if (inode.kind === "file") this.#largestFile = Math.max(this.#largestFile, inode.size)
     if (inode.layout === "chunks") {
       const chunkSize = chunkSizeFor(inode.size)
       for (const [i, address] of this.#reader.chunks(place).entries()) {

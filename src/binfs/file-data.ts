@@ -26,12 +26,13 @@ const scratch = new Uint8Array(minChunkSize)
 
 /**
  * Appends a file's content. A chunk of zeros is a hole, whatever the source says of holes: the same content always has
- * the same bytes. A tail of up to `tailRoom` bytes stands behind the inode.
+ * the same bytes. A tail of up to `tailRoom` bytes stands behind the inode. Holes point to the zero area at `zeroBlock`.
  */
 export function storeContent(
   stream: ImageStream,
   content: Content,
   tailRoom: number,
+  zeroBlock: number,
   onRead: (size: number) => void,
 ): StoredData {
   if (content.size === 0) return { layout: "plain", u: 0, behind: nothing }
@@ -41,10 +42,10 @@ export function storeContent(
   const map = new Uint32Array(Math.ceil(content.size / chunkSize))
   if (chunkSize > minChunkSize) {
     storeCoarse({ stream, content, chunkSize, holes, map, onRead })
-    return finish(stream, 0, map, content.size, 0)
+    return finish({ stream, pending: 0, map, size: content.size, tailRoom: 0, zeroBlock })
   }
-  const end = storeFine({ stream, content, chunkSize, holes, map, onRead })
-  return finish(stream, end, map, content.size, tailRoom)
+  const pending = storeFine({ stream, content, chunkSize, holes, map, onRead })
+  return finish({ stream, pending, map, size: content.size, tailRoom, zeroBlock })
 }
 
 function storeSmall(
@@ -85,18 +86,21 @@ function padAndKeep(stream: ImageStream, window: Uint8Array, size: number): void
   stream.advance(whole)
 }
 
-function finish(
-  stream: ImageStream,
-  pending: number,
-  map: Uint32Array,
-  size: number,
-  tailRoom: number,
-): StoredData {
-  const firstBlock = map[0] ?? 0
-  if (!map.includes(noBlock)) return keepTail(stream, pending, firstBlock, size, tailRoom)
+interface Finish {
+  readonly stream: ImageStream
+  readonly pending: number
+  readonly map: Uint32Array
+  readonly size: number
+  readonly tailRoom: number
+  readonly zeroBlock: number
+}
+
+function finish({ stream, pending, map, size, tailRoom, zeroBlock }: Finish): StoredData {
+  if (!map.includes(noBlock)) return keepTail(stream, pending, map[0] ?? 0, size, tailRoom)
   padAndKeep(stream, stream.window(pending), pending)
-  const chunkSize = chunkSizeFor(size)
-  return { layout: "chunks", u: chunkFormat(chunkSize), behind: new Uint8Array(map.buffer) }
+  for (let i = 0; i < map.length; i += 1) if (map[i] === noBlock) map[i] = zeroBlock
+  const u = chunkFormat(chunkSizeFor(size))
+  return { layout: "chunks", u, behind: new Uint8Array(map.buffer) }
 }
 
 interface Job {
@@ -180,7 +184,7 @@ function storeChunk(stream: ImageStream, content: Content, begin: number, end: n
     if (address === noBlock && isZeros(piece)) continue
     if (address === noBlock) {
       address = stream.nextBlock
-      for (let at = begin; at < position; at += minChunkSize) stream.append(zeros)
+      stream.appendZeros(position - begin)
     }
     stream.append(piece)
   }

@@ -13,6 +13,7 @@ export const inodeSize = 64
 /** Right behind the superblock: the root's number must fit 16 bits. */
 export const rootOffset = 1152
 export const rootNid = rootOffset / slotSize
+/** In chunk maps in memory: a hole. On the disk it is the address of the zero area. */
 export const noBlock = 0xffffffff
 export const maxBlockCount = 0xfffffffe
 
@@ -230,6 +231,19 @@ export function chunkSizeFor(size: number): number {
   let chunkSize = minChunkSize
   while (size / chunkSize > maxChunkCount) chunkSize *= 2
   return chunkSize
+}
+
+/**
+ * Bytes of the zero area, where the chunks of holes point, for the largest file of an image. EROFS knows a null address
+ * for that, but `fsck.erofs` 1.5 leaves such chunks out when it extracts, and what follows slides down.
+ */
+export function zeroAreaSize(largestFile: number): number {
+  return largestFile < minChunkSize ? 0 : chunkSizeFor(largestFile)
+}
+
+/** The zero area stands behind the front: superblock and root inode with its xattrs. In blocks. */
+export function zeroAreaBlock(rootXattrSize: number): number {
+  return Math.ceil((rootOffset + inodeSize + rootXattrSize) / blockSize)
 }
 
 /** What stands in `i_u` of a chunk-based inode: log2 of the chunk's blocks. */

@@ -56,6 +56,17 @@ export class ImageStream {
     }
   }
 
+  /** Whole blocks. */
+  appendZeros(size: number): void {
+    for (let at = 0; at < size; ) {
+      const window = this.window(blockSize)
+      const part = Math.min(size - at, window.length)
+      window.fill(0, 0, part)
+      this.advance(part)
+      at += part
+    }
+  }
+
   flush(): void {
     if (this.#fill === 0) return
     this.#hasher.submit(this.#firstBlock, this.#fill)

@@ -13,9 +13,11 @@ import {
   inodeSize,
   minChunkSize,
   noBlock,
+  rootNid,
   rootOffset,
   type Superblock,
   slotSize,
+  zeroAreaBlock,
 } from "./format.ts"
 
 const maxCachedBlocks = 1024
@@ -37,6 +39,8 @@ export interface Place {
 export class Image {
   readonly superblock: Superblock
   readonly size: number
+  /** Where the chunks of holes point. */
+  readonly zeroBlock: number
   readonly #source: ByteSource
   readonly #blocks = new Map<number, Buffer>()
 
@@ -50,6 +54,7 @@ export class Image {
       const wanted = `${source.size} bytes in blocks of ${blockSize}`
       throw damaged("superblock: blocks", wanted, String(this.superblock.blockCount))
     }
+    this.zeroBlock = zeroAreaBlock(this.place(rootNid).inode.xattrSize)
   }
 
   /** A copy of bytes among the metadata. */
@@ -176,8 +181,7 @@ export function chunkMap(image: Image, place: Place): Uint32Array {
   const map = new Uint32Array(behindSize / 4)
   for (let i = 0; i < map.length; i += 1) {
     const address = bytes.readUInt32LE(i * 4)
-    map[i] = address
-    if (address === noBlock) continue
+    map[i] = address === image.zeroBlock ? noBlock : address
     const size = alignUp(Math.min(chunkSize, inode.size - i * chunkSize), blockSize)
     if (address * blockSize + size > image.size)
       throw damaged(`chunk ${i} of inode ${nid}`, "it within the image", String(address), { nid })

@@ -19,6 +19,8 @@ export interface Survey {
   readonly linkCounts: Uint32Array
   /** Bytes of all files. */
   readonly contentSize: number
+  /** Bytes of the largest file. */
+  readonly largestFile: number
 }
 
 /** Visits every place of a tree. What the format cannot hold, or must not, is a `config` error that names the path. */
@@ -27,6 +29,7 @@ export function survey(root: DirectoryNode): Survey {
   const inodeNumbers = new Map<TreeNode, number>()
   const extraLinks = new Map<number, number>()
   let contentSize = 0
+  let largestFile = 0
   for (const { path, node } of walk(root)) {
     const known = inodeNumbers.get(node)
     if (known !== undefined) {
@@ -38,9 +41,12 @@ export function survey(root: DirectoryNode): Survey {
     refuseUnfit(path, node)
     nodes.push(node)
     inodeNumbers.set(node, nodes.length)
-    if (node.kind === "file") contentSize += node.content.size
+    if (node.kind !== "file") continue
+    contentSize += node.content.size
+    largestFile = Math.max(largestFile, node.content.size)
   }
-  return { nodes, inodeNumbers, linkCounts: linkCountsOf(nodes, extraLinks), contentSize }
+  const linkCounts = linkCountsOf(nodes, extraLinks)
+  return { nodes, inodeNumbers, linkCounts, contentSize, largestFile }
 }
 
 function linkCountsOf(

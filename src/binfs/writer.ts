@@ -13,6 +13,8 @@ import {
   type Layout,
   rootOffset,
   slotSize,
+  zeroAreaBlock,
+  zeroAreaSize,
 } from "./format.ts"
 import { ImageStream, writeAll } from "./image-stream.ts"
 import { MetadataPacker } from "./metadata-packer.ts"
@@ -78,6 +80,7 @@ class Writer {
   /** By inode number: the packer's place of a leaf, the nid of a directory. */
   readonly #places: Float64Array
   readonly #onProgress: OnProgress
+  readonly #zeroBlock: number
   #done = 0
   #chunked = false
 
@@ -95,13 +98,16 @@ class Writer {
     this.#offset = offset
     this.#hasher = hasher
     this.#onProgress = onProgress
-    this.#front = Buffer.alloc(alignUp(rootOffset + headSize(root), blockSize))
-    this.#stream = new ImageStream(fd, offset, this.#front.length / blockSize, hasher)
+    const firstBlock = zeroAreaBlock(xattrsSize(root.meta.xattrs))
+    this.#front = Buffer.alloc(firstBlock * blockSize)
+    this.#stream = new ImageStream(fd, offset, firstBlock, hasher)
+    this.#zeroBlock = this.#stream.nextBlock
     this.#packer = new MetadataPacker(this.#stream)
     this.#places = new Float64Array(found.nodes.length + 1)
   }
 
   run(): WrittenBinfs {
+    this.#stream.appendZeros(zeroAreaSize(this.#survey.largestFile))
     for (const [i, node] of this.#survey.nodes.entries())
       if (node.kind !== "directory")
         this.#places[i + 1] = this.#packer.place(this.#leaf(node, i + 1))
@@ -124,7 +130,9 @@ class Writer {
     switch (node.kind) {
       case "file": {
         const { size } = node.content
-        const data = storeContent(this.#stream, node.content, room, (read) => this.#progress(read))
+        const data = storeContent(this.#stream, node.content, room, this.#zeroBlock, (read) =>
+          this.#progress(read),
+        )
         if (data.layout === "chunks") this.#chunked = true
         return this.#inode(node, ino, { ...data, size })
       }
