@@ -21,12 +21,12 @@ export class MetricsWriter {
     this.#numbers = new Float64Array(memory)
   }
 
-  /** One request: `error` 0 or a negative errno, `ms` from its receipt to its reply. */
+  /** One request: `error` a negative errno, or what else the handler returned; `ms` from its receipt to its reply. */
   request(opcode: number, error: number, ms: number): void {
     const numbers = this.#numbers
     const at = perOpcode + (opcode < opcodeCount ? opcode : 0) * 3
     numbers[at] = (numbers[at] ?? 0) + 1
-    if (error < 0) numbers[at + 1] = (numbers[at + 1] ?? 0) + 1
+    if (error < 0 && error > -4096) numbers[at + 1] = (numbers[at + 1] ?? 0) + 1
     numbers[at + 2] = (numbers[at + 2] ?? 0) + ms
     const bucket = histogramAt + Math.min(histogramBuckets - 1, 32 - Math.clz32(ms * 1000))
     numbers[bucket] = (numbers[bucket] ?? 0) + 1
