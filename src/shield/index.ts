@@ -6,6 +6,7 @@
  * and an incident to the host.
  */
 export type { BinfsRequest } from "./build-binfs.ts"
+export type { VolumeMountRequest } from "./build-volume.ts"
 export { fuseMountData, type MountOptions, mountAt, unmountAt } from "./mount-at.ts"
 export type { Incident } from "./protocol.ts"
 export { serveInWorker } from "./serve.ts"

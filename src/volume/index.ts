@@ -5,6 +5,7 @@
  * Promises: the ten invariants of spec/volume.md. What is read is what was written last under the anchored tag, or an error.
  */
 export type { FrameKind, FrameStore, Place, Recovery, SegmentInfo } from "./frame-store.ts"
+export { openVolume, type VolumeRequest } from "./open-volume.ts"
 export { type Anchor, type AnchorState } from "./store/anchor.ts"
 export type { Disk } from "./store/disk.ts"
 export type { Protection } from "./store/format.ts"

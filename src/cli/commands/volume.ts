@@ -17,6 +17,7 @@ import {
   readKeyFile,
   type VolumeSource,
 } from "../volume-source.ts"
+import { volumeFileCommands } from "./volume-fs.ts"
 
 interface Json {
   readonly json?: true
@@ -31,6 +32,7 @@ export function volumeCommand(io: Io): Command {
   command.addCommand(statCommand(io))
   command.addCommand(verifyCommand(io))
   command.addCommand(rekeyCommand(io))
+  for (const other of volumeFileCommands(io)) command.addCommand(other)
   return command
 }
 

@@ -95,10 +95,6 @@ export class Core {
   }
 
   #initialise(options: VolumeOptions): void {
-    if (this.readOnly)
-      throw new CofferError("config", "the volume has never been mounted, and is to be read only", {
-        hint: "mount it for writing first",
-      })
     if (options.random === undefined) throw new TypeError("a new volume needs random words")
     this.#seeds = options.random()
     this.names.seed(this.#seeds[0], this.#seeds[1])
