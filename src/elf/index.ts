@@ -5,7 +5,7 @@
  * and compare bytes instead of parsing what the adversary wrote.
  */
 export { type ElfSection, emitHead, sectionTypes } from "./head.ts"
-export { baseAddress, type Machine, machineOf, machines } from "./machine.ts"
+export { type Machine, machineOf, machines } from "./machine.ts"
 export { emitSentenceNote, sentenceOf } from "./note.ts"
-export { type ElfFile, type LoadSegment, type NamedSection, readElf } from "./read.ts"
+export { type LoadSegment, type NamedSection, readElf } from "./read.ts"
 export { emitStub } from "./stub.ts"

@@ -4,13 +4,11 @@
  * Spec: `spec/manifest.md`. Promises: pure; a measured manifest has one form (canonical JSON), unknown fields are
  * refused; errors in `coffer.yaml` name file, line, column and field.
  */
-export { type CompileInput, compileManifest, type ServiceDefaults } from "./compile.ts"
+export { compileManifest, type ServiceDefaults } from "./compile.ts"
 export { diffJson, type FieldChange } from "./diff.ts"
 export {
-  defaultPattern,
   type ManifestDraft,
   type MeasuredManifest,
-  manifestFormat,
   maxManifestSize,
   parseManifest,
   patternMatches,
@@ -18,5 +16,5 @@ export {
   serialiseManifest,
 } from "./measured.ts"
 export { parseCofferYaml, type ServiceSource } from "./source.ts"
-export { type ResolvedUser, resolveUser } from "./user.ts"
+export { resolveUser } from "./user.ts"
 export { manifestWarnings } from "./warnings.ts"

@@ -43,7 +43,7 @@ function isExecutable(node: TreeNode | undefined): boolean {
 }
 
 /** The node at a path, symlinks followed inside the tree (as after chroot); undefined when there is none. */
-export function followPath(root: DirectoryNode, path: string): TreeNode | undefined {
+function followPath(root: DirectoryNode, path: string): TreeNode | undefined {
   const todo = partsOf(utf8OfByteString(path))
   let place: DirectoryNode[] = [root]
   let links = 0

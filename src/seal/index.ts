@@ -5,29 +5,25 @@
  * returns has looked at every byte of the head, which it read once; nothing of the binary filesystem is used before
  * verity has verified it against the measured root hash.
  */
-export { contentHash, describeNode, lookUp, type NodeDescription } from "./describe.ts"
-export { archOf, findExecutable, followPath, textFile } from "./executable.ts"
+export { archOf, findExecutable, textFile } from "./executable.ts"
 export { openImage, openTree } from "./files.ts"
 export {
-  classOf,
-  type FileClass,
   type InventoryEntry,
   inventory,
   protectionOf,
 } from "./inventory.ts"
-export { binfsOffsetOf, emitSealedHead } from "./layout.ts"
+export { binfsOffsetOf } from "./layout.ts"
 export { measurePages } from "./measure.ts"
 export {
   type CheckedProof,
   checkProof,
   expectMrEnclave,
-  type InclusionProof,
   provePath,
 } from "./proof.ts"
 export { looksSealed, readSealed, type SealedBinary } from "./read.ts"
-export { looksLikeSdkEnclave, measureSdkEnclave, type SdkEnclave } from "./sdk-enclave.ts"
+export { looksLikeSdkEnclave, measureSdkEnclave } from "./sdk-enclave.ts"
 export { type SignInput, signSealed } from "./sign.ts"
-export { type FileSource, openFile, sourceOfBytes, sourceOfFd } from "./source.ts"
+export { type FileSource, openFile, sourceOfBytes } from "./source.ts"
 export { diffTrees, type FileChange } from "./tree-diff.ts"
 export {
   type WriteImage,

@@ -39,7 +39,7 @@ export function inventory(root: DirectoryNode, manifest: MeasuredManifest): Inve
 }
 
 /** The longest region that holds the path says. */
-export function classOf(path: string, regions: readonly Region[]): FileClass {
+function classOf(path: string, regions: readonly Region[]): FileClass {
   let best: Region | undefined
   for (const region of regions) {
     const holds = path === region.path || path.startsWith(`${region.path}/`)

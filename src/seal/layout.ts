@@ -17,7 +17,7 @@ import { blockSize, hashAreaSize } from "../verity/index.ts"
  * a function of the manifest, MrEnclave and the signature: readers emit it again and compare.
  */
 export const stubOffset = 0x1000
-export const noteOffset = 0x2000
+const noteOffset = 0x2000
 export const sigstructOffset = 0x3000
 export const manifestOffset = 0x4000
 

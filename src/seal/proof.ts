@@ -11,7 +11,7 @@ import { checkGeometry, manifestPages, stubPage } from "./layout.ts"
 import { measurePages } from "./measure.ts"
 import { readSealed } from "./read.ts"
 
-export const proofFormat = "coffer/inclusion-proof/1"
+const proofFormat = "coffer/inclusion-proof/1"
 
 /** Bytes of content: a proof carries the file. */
 const maxContentSize = 256 * 2 ** 20

@@ -1,7 +1,13 @@
 import { equalBytes, isZero, toHex } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
 import { type MeasuredManifest, parseManifest } from "../manifest/index.ts"
-import { pageSize, type SigstructClaims, sigstructSize, verifySigstruct } from "../sgx/index.ts"
+import {
+  pageSize,
+  refuseSampleSigner,
+  type SigstructClaims,
+  sigstructSize,
+  verifySigstruct,
+} from "../sgx/index.ts"
 import type { ByteSource } from "../verity/index.ts"
 import {
   checkGeometry,
@@ -18,7 +24,7 @@ export interface SealedBinary {
   readonly manifest: MeasuredManifest
   /** 32 bytes, computed from what was read. */
   readonly mrEnclave: Uint8Array
-  /** What a genuine signature over this MrEnclave says; undefined in an unsigned binary. Whether the signer is acceptable is for the caller. */
+  /** What a genuine signature over this MrEnclave says; undefined in an unsigned binary. Whether the signer is acceptable is for the caller; only the published sample key is refused here. */
   readonly signature: SigstructClaims | undefined
   /** The measured pages. */
   readonly stub: Uint8Array
@@ -30,7 +36,7 @@ export interface SealedBinary {
 /**
  * Reads the head of a sealed binary, once, and verifies everything in it: the bytes that are measured are the bytes that
  * are parsed. Offsets come from the measured manifest. ELF headers, section table, sentence and padding are emitted again
- * and compared, the signature is verified, so there is no byte that nobody looked at. Any fault is an `integrity` error.
+ * and compared, the signature is verified, so there is no byte that nobody looked at. Any fault is an `integrity` error; a signature by the published sample key is `refused`.
  * The binary filesystem is not read here: verity verifies each block of it when it is read.
  */
 export function readSealed(source: ByteSource): SealedBinary {
@@ -102,6 +108,7 @@ function sigstructOf(head: Uint8Array): Uint8Array | undefined {
 
 function verified(sigstruct: Uint8Array, mrEnclave: Uint8Array): SigstructClaims {
   const claims = verifySigstruct(sigstruct)
+  refuseSampleSigner(claims.mrSigner)
   if (!equalBytes(claims.mrEnclave, mrEnclave))
     throw new CofferError(
       "integrity",

@@ -7,8 +7,8 @@ export interface FileSource extends ByteSource {
   close(): void
 }
 
-/** Size and bytes of an open descriptor. The caller closes it. */
-export function sourceOfFd(fd: number, name: string): ByteSource {
+/** Size and bytes of an open descriptor. */
+function sourceOfFd(fd: number, name: string): ByteSource {
   const { size } = fstatSync(fd)
   return {
     size,

@@ -8,8 +8,6 @@
  */
 export {
   MrEnclave,
-  maxEnclaveSize,
-  type PageFlags,
   pageFlags,
   pageSize,
   type RecordSink,
@@ -30,13 +28,12 @@ export {
   tdReportTable,
 } from "./report-body.ts"
 export { type RsaSigningKey, readSigningKey } from "./rsa.ts"
-export { type SgxsMeasurement, SgxsReader } from "./sgxs.ts"
+export { SgxsReader } from "./sgxs.ts"
 export {
   describeFields,
   mrSignerOf,
   refuseSampleSigner,
   type SigstructClaims,
-  type SigstructFields,
   sampleMrSigner,
   sigstructSize,
 } from "./sigstruct.ts"

@@ -47,7 +47,7 @@ export function publicKeyOf(modulus: Uint8Array): KeyObject {
   return createPublicKey({ key: { kty: "RSA", n, e: "Aw" }, format: "jwk" })
 }
 
-export function littleEndian(value: bigint): Uint8Array {
+function littleEndian(value: bigint): Uint8Array {
   const bytes = Uint8Array.fromHex(value.toString(16).padStart(2 * rsaSize, "0"))
   if (bytes.length !== rsaSize) throw new TypeError("the number does not fit into 384 bytes")
   return bytes.toReversed()

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { after, test } from "node:test"
@@ -11,8 +11,10 @@ import {
   openImage,
   provePath,
   readSealed,
+  signSealed,
   sourceOfBytes,
 } from "../../src/seal/index.ts"
+import { readSigningKey, signSigstruct } from "../../src/sgx/index.ts"
 import type { ByteSource } from "../../src/verity/index.ts"
 import { directory, file, makeSealed, smallTree, testDraft } from "../support/sealed.ts"
 
@@ -20,14 +22,15 @@ const folder = mkdtempSync(join(tmpdir(), "coffer-attack-"))
 after(() => rmSync(folder, { recursive: true, force: true }))
 
 const bytes = makeSealed(join(folder, "sealed"))
-const { manifest, mrEnclave } = readSealed(sourceOfBytes(bytes))
+const binary = readSealed(sourceOfBytes(bytes))
+const { manifest, mrEnclave } = binary
 const want = toHex(mrEnclave)
 
 /** Reads all there is to read: the head, then every block through the hash tree. Returns MrEnclave. */
 function readWhole(source: ByteSource): string {
-  const binary = readSealed(source)
-  openImage(source, binary.manifest).readAll(() => undefined)
-  return toHex(binary.mrEnclave)
+  const found = readSealed(source)
+  openImage(source, found.manifest).readAll(() => undefined)
+  return toHex(found.mrEnclave)
 }
 
 function flipped(at: number): Uint8Array {
@@ -97,14 +100,14 @@ class TwoFaced implements ByteSource {
 
 test("a disk that answers the second read differently has no effect, or is an integrity error", () => {
   const source = new TwoFaced()
-  const binary = readSealed(source)
-  assert.equal(toHex(binary.mrEnclave), want)
+  const twice = readSealed(source)
+  assert.equal(toHex(twice.mrEnclave), want)
   const block = new Uint8Array(4096)
   const truth = Buffer.from(bytes.subarray(manifest.binfs.offset, manifest.binfs.offset + 4096))
   let refusals = 0
   for (let time = 0; time < 3; time += 1)
     try {
-      openImage(source, binary.manifest).read(block, 0)
+      openImage(source, twice.manifest).read(block, 0)
       assert.deepEqual(Buffer.from(block), truth)
     } catch (error) {
       assert.ok(isIntegrity(error), String(error))
@@ -153,9 +156,9 @@ test("blocks that change their places are an integrity error", () => {
 
 test("taking the signature away is seen as an unsigned binary with the same MrEnclave", () => {
   const unsigned = makeSealed(join(folder, "unsigned"), { sign: false })
-  const binary = readSealed(sourceOfBytes(unsigned))
-  assert.equal(toHex(binary.mrEnclave), want)
-  assert.equal(binary.signature, undefined)
+  const found = readSealed(sourceOfBytes(unsigned))
+  assert.equal(toHex(found.mrEnclave), want)
+  assert.equal(found.signature, undefined)
   // Only the whole head of an unsigned binary will do: zeros in the signature's place alone are not it.
   const half = Uint8Array.from(bytes)
   half.fill(0, 0x3000, 0x4000)
@@ -198,4 +201,21 @@ test("a proof without one of its blocks, or for another path, is an integrity er
   assert.throws(() => checkProof(JSON.stringify(other)), { code: "integrity" })
   writeFileSync(join(folder, "proof.json"), JSON.stringify(proof))
   assert.deepEqual(checkProof(readFileSync(join(folder, "proof.json"), "utf8")).found, proof.found)
+})
+
+const published = "../shared/vectors/sgx-sigstruct/sig1.key.pem"
+const skip = existsSync(published) ? false : "third-party vectors are not here"
+
+test("a signature by the published sample key is refused, however genuine", { skip }, () => {
+  const key = readSigningKey(readFileSync(published, "utf8"), "sig1.key.pem")
+  assert.ok(binary.signature !== undefined)
+  const sigstruct = signSigstruct(binary.signature, key, { insecureAllowSampleKey: true })
+  const changed = Uint8Array.from(bytes)
+  changed.set(sigstruct, 0x3000)
+  assert.throws(() => readSealed(sourceOfBytes(changed)), { code: "refused" })
+  const path = join(folder, "sample")
+  writeFileSync(path, bytes)
+  assert.throws(() => signSealed(path, { key, isvProdId: 0, isvSvn: 0, date: "20260101" }), {
+    code: "refused",
+  })
 })
