@@ -21,6 +21,7 @@ export class RecordingDisk implements Disk {
   readonly events: DiskEvent[] = []
   readonly #files = new Map<string, Buffer>()
   readonly #open = new Map<number, string>()
+  readonly #reserved = new Map<string, number>()
   #lastFd = 100
   failSync: number | undefined
   capacity = Number.MAX_SAFE_INTEGER
@@ -89,13 +90,26 @@ export class RecordingDisk implements Disk {
     this.events.push({ kind: "write", name, at: position, bytes })
   }
 
-  reserve(_fd: number, _offset: number, size: number): boolean {
-    const used = [...this.#files.values()].reduce((sum, bytes) => sum + bytes.length, 0)
-    if (used + size > this.capacity) throw systemError("ENOSPC")
-    return true
+  reserve(fd: number, offset: number, size: number): boolean {
+    const name = this.#name(fd)
+    const before = this.#reserved.get(name) ?? 0
+    this.#reserved.set(name, Math.max(before, offset + size))
+    if (this.used <= this.capacity) return true
+    this.#reserved.set(name, before)
+    throw systemError("ENOSPC")
   }
 
-  trim(): void {}
+  trim(fd: number): void {
+    this.#reserved.delete(this.#name(fd))
+  }
+
+  /** Bytes that files hold or have reserved. */
+  get used(): number {
+    let sum = 0
+    for (const [name, bytes] of this.#files)
+      sum += Math.max(bytes.length, this.#reserved.get(name) ?? 0)
+    return sum
+  }
 
   sync(fd: number): void {
     if (this.failSync !== undefined) {
@@ -119,6 +133,7 @@ export class RecordingDisk implements Disk {
 
   remove(name: string): void {
     if (!this.#files.delete(name)) throw systemError("ENOENT")
+    this.#reserved.delete(name)
     this.events.push({ kind: "remove", name })
   }
 

@@ -139,8 +139,13 @@ export function checkContent(store: FrameStore, items: ReadonlyMap<number, Place
 
 export const settings = { segmentSize: 64 * 1024, readerGraceMs: 0 }
 
-export function create(disk: Disk, protection: Protection, anchor?: Anchor): Tiny {
-  const options = { disk, key, protection, settings }
+export function create(
+  disk: Disk,
+  protection: Protection,
+  anchor?: Anchor,
+  segmentSize = settings.segmentSize,
+): Tiny {
+  const options = { disk, key, protection, settings: { ...settings, segmentSize } }
   return new Tiny(createStore(anchor === undefined ? options : { ...options, anchor }))
 }
 

@@ -38,9 +38,10 @@ export class Room {
     return this.#reserve
   }
 
-  /** The reserve grows with the volume: an eighth of it, 2 to 32 MiB. */
+  /** The reserve grows with the volume: an eighth of it, 2 to 32 MiB, at most a segment. */
   scale(volumeSize: number): void {
-    this.#reserve = Math.min(mostReserve, Math.max(leastReserve, Math.floor(volumeSize / 8)))
+    const wanted = Math.min(mostReserve, Math.max(leastReserve, Math.floor(volumeSize / 8)))
+    this.#reserve = Math.min(wanted, this.#limit) // there is one next segment at most
   }
 
   /** Blocks up to `end` for certain; and when not `urgent` the reserve after them. Throws ENOSPC, nothing has changed then. */
