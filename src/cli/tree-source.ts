@@ -2,14 +2,14 @@ import { statSync } from "node:fs"
 import { openBinfs } from "../binfs/index.ts"
 import { CofferError, fromSystem } from "../errors.ts"
 import { compressionOfBytes, spool } from "../oci/index.ts"
-import { openFile } from "../seal/index.ts"
+import { looksSealed, openFile, openTree, readSealed } from "../seal/index.ts"
 import { treeFromTar } from "../tar/index.ts"
 import { type DirectoryNode, directorySource, type OnProgress } from "../tree/index.ts"
 import type { ByteSource } from "../verity/index.ts"
 
 /**
  * The tree that a path on this machine means: a directory, a tar (plain, gzip or zstd; decompressed into a file without
- * a name), or a binary filesystem. It is good while `use` runs.
+ * a name), a binary filesystem, or the one in a sealed binary (verified). It is good while `use` runs.
  */
 export async function withTreeSource<T>(
   path: string,
@@ -19,8 +19,9 @@ export async function withTreeSource<T>(
   if (isDirectory(path)) return await use(directorySource(path))
   const file = openFile(path)
   try {
-    const start = new Uint8Array(Math.min(file.size, 2048))
+    const start = new Uint8Array(Math.min(file.size, 0x5000))
     file.read(start, 0)
+    if (looksSealed(start)) return await use(openTree(file, readSealed(file).manifest))
     if (isErofs(start)) return await use(openBinfs(imageOf(file, start)).root)
     const compression = compressionOfBytes(start)
     if (compression === "plain") return await use(treeFromTar(file))

@@ -99,7 +99,7 @@ test("the same files from a directory, a tar and a binary filesystem give one bi
     tool("objcopy", "--dump-section", `.coffer.binfs=${image}`, file, at("copy")).status,
     0,
   )
-  for (const src of [at("root.tgz"), image]) {
+  for (const src of [at("root.tgz"), image, file]) {
     const run = await coffer("seal", src, at("again"), "-f", at("coffer.yaml"))
     assert.equal(run.code, 0, run.err)
     assert.ok(readFileSync(file).equals(readFileSync(at("again"))), src)

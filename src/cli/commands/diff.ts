@@ -2,7 +2,13 @@ import { Command } from "commander"
 import { type JsonValue, toHex } from "../../bytes/index.ts"
 import { CofferError } from "../../errors.ts"
 import { diffJson, type FieldChange } from "../../manifest/index.ts"
-import { diffTrees, type FileChange, openTree, type SealedBinary } from "../../seal/index.ts"
+import {
+  diffTrees,
+  type FileChange,
+  type FileSource,
+  openTree,
+  type SealedBinary,
+} from "../../seal/index.ts"
 import { describeFields } from "../../sgx/index.ts"
 import type { Io } from "../io.ts"
 import { withSealed } from "../sealed-file.ts"
@@ -39,10 +45,7 @@ export function diffCommand(io: Io): Command {
           mrEnclave: [toHex(left.mrEnclave), toHex(right.mrEnclave)] as const,
           manifest: diffJson(left.manifest, right.manifest),
           signature: signatureDiff(left, right),
-          files: diffTrees(
-            openTree(leftSource, left.manifest),
-            openTree(rightSource, right.manifest),
-          ),
+          files: fileChanges(left, leftSource, right, rightSource),
         })),
       )
       if (options.json === true) io.print(JSON.stringify(found))
@@ -56,6 +59,17 @@ export function diffCommand(io: Io): Command {
           },
         )
     })
+}
+
+function fileChanges(
+  left: SealedBinary,
+  leftSource: FileSource,
+  right: SealedBinary,
+  rightSource: FileSource,
+): FileChange[] {
+  // One root hash is one image: nothing needs to be read.
+  if (left.manifest.verity.rootHash === right.manifest.verity.rootHash) return []
+  return diffTrees(openTree(leftSource, left.manifest), openTree(rightSource, right.manifest))
 }
 
 /** Where only one is signed, its fields say nothing more. */

@@ -35,7 +35,10 @@ interface Options {
 export function sealCommand(io: Io): Command {
   return new Command("seal")
     .description("make a sealed binary from a root filesystem")
-    .argument("<src>", "directory, tar (plain, gzip, zstd), or binary filesystem")
+    .argument(
+      "<src>",
+      "directory, tar (plain, gzip, zstd), binary filesystem, or another sealed binary",
+    )
     .argument("<out>", "the sealed binary; replaced when it is there")
     .requiredOption("-f, --manifest <file>", "coffer.yaml: service, env, regions (YAML or JSON)")
     .addOption(
