@@ -3,7 +3,8 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { after, before, describe } from "node:test"
 import { posixSuite } from "./suites/posix.ts"
-import { cannotMount, memoryMount, type TestMount } from "./support/memory-mount.ts"
+import { cannotMount, memoryMount } from "./support/memory-mount.ts"
+import { mounted } from "./support/posix-mounted.ts"
 
 // The machine's own filesystem first: a case that fails there says nothing about ours.
 void describe("native", { skip: cannotMount() }, () => {
@@ -18,14 +19,4 @@ void describe("native", { skip: cannotMount() }, () => {
   })
 })
 
-void describe("memory", { skip: cannotMount() }, () => {
-  let mounted: TestMount | undefined
-  before(async () => {
-    mounted = await memoryMount()
-  })
-  after(() => mounted?.end())
-  posixSuite("the filesystem in memory", () => mounted?.directory ?? "", {
-    findsHoles: false,
-    largeDirectory: 2000,
-  })
-})
+mounted("the filesystem in memory", memoryMount)
