@@ -63,11 +63,11 @@ test("golden: the sample tree has these bytes", () => {
   const written = write(sampleTree())
   assert.equal(
     toHex(sha256(written.bytes)),
-    "21f2c926aaf88e9764319ad81317a7d4eae76c5f01d8780a91c49207c43cdf17",
+    "eb277ec0ff3fe81af9605418f73ee0f9c1a5f7486867da63c5f87ad5c84b2650",
   )
   assert.equal(
     toHex(written.rootHash),
-    "bf991911518bc88ec61a436b9227cb9a70ff917dee7325a1025acb55893f4d2c",
+    "dd8174b9763a50a2e7d4d70359dfefa442a0cf980eaa8726c97b5e0ec5c5e692",
   )
 })
 

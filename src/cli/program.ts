@@ -1,5 +1,6 @@
 import { Command } from "commander"
 import { attestCommand } from "./commands/attest.ts"
+import { binfsCommand } from "./commands/binfs.ts"
 import { casCommand } from "./commands/cas.ts"
 import { completionCommand } from "./commands/completion.ts"
 import { diffCommand } from "./commands/diff.ts"
@@ -36,6 +37,7 @@ export function createProgram(io: Io): Command {
   program.addCommand(sealCommand(io))
   program.addCommand(diffCommand(io))
   program.addCommand(inspectCommand(io))
+  program.addCommand(binfsCommand(io))
   program.addCommand(volumeCommand(io))
   program.addCommand(casCommand(io))
   program.addCommand(policyCommand(io))
