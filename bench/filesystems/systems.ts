@@ -170,7 +170,7 @@ function coffer(name: string, pin: boolean): System {
       const args = ["volume", "mount", at.store, at.mnt, "--key-file", key(home), ...pinned(home)]
       const daemon = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] })
       daemons.set(home, daemon)
-      await firstLine(daemon)
+      await mounted(daemon, at.mnt)
       return at.mnt
     },
     async unmount(home) {
@@ -184,16 +184,20 @@ function coffer(name: string, pin: boolean): System {
   }
 }
 
-function firstLine(daemon: ChildProcess): Promise<void> {
+function mounted(daemon: ChildProcess, mnt: string): Promise<void> {
   return new Promise((resolve, reject) => {
     let said = ""
-    const hear = (chunk: Buffer) => {
-      said += chunk.toString()
-      if (said.includes("\n")) resolve()
-    }
-    daemon.stdout?.on("data", hear)
-    daemon.stderr?.on("data", hear)
-    daemon.once("exit", (code) => reject(new Error(`the daemon ended with ${code}: ${said}`)))
+    daemon.stdout?.on("data", (chunk: Buffer) => void (said += chunk.toString()))
+    daemon.stderr?.on("data", (chunk: Buffer) => void (said += chunk.toString()))
+    const poll = setInterval(() => {
+      if (!readFileSync("/proc/self/mountinfo", "utf8").includes(` ${mnt} `)) return
+      clearInterval(poll)
+      resolve()
+    }, 5)
+    daemon.once("exit", (code) => {
+      clearInterval(poll)
+      reject(new Error(`the daemon ended with ${code}: ${said}`))
+    })
   })
 }
 
