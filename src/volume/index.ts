@@ -5,6 +5,10 @@
  * Promises: the ten invariants of spec/volume.md. What is read is what was written last under the anchored tag, or an error.
  */
 export type { FrameKind, FrameStore, Place, Recovery, SegmentInfo } from "./frame-store.ts"
+export { type ExportOptions, exportTree } from "./fs/export-tree.ts"
+export { importTree } from "./fs/import-tree.ts"
+export { answerOf, inodeAt, newAttributes } from "./fs/requests.ts"
+export type { VolumeFileSystem } from "./fs/volume-fs.ts"
 export { openVolume, type VolumeRequest } from "./open-volume.ts"
 export { type Anchor, type AnchorState } from "./store/anchor.ts"
 export type { Disk } from "./store/disk.ts"

@@ -338,6 +338,14 @@ export class VolumeFileSystem implements FileSystem {
     }
   }
 
+  /** Moves everything that is live together, and what is under an older key; gives all else back. */
+  compact(onStep: (size: number, live: number) => void): void {
+    this.#change(() => {
+      this.core.compaction.runAll(onStep)
+      return 0
+    })
+  }
+
   destroy(): void {
     try {
       this.core.close()
