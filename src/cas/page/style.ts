@@ -7,7 +7,8 @@ h2 { font-size: 1.05rem; margin: 2rem 0 0.5rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: 0.3rem 0.8rem 0.3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; white-space: nowrap; }
-td { overflow-wrap: anywhere; }
+td { overflow-wrap: break-word; }
+td:last-child, td code { overflow-wrap: anywhere; }
 code { font: 0.88em ui-monospace, monospace; }
 .good { color: var(--good); } .bad { color: var(--bad); } .pending { opacity: 0.7; }
 input { font: inherit; padding: 0.2rem 0.4rem; }
