@@ -1,6 +1,6 @@
 import { Cursor, concatBytes, type StructTable } from "../../bytes/index.ts"
 import { labelBytes, Sha256 } from "../../crypto/index.ts"
-import type { SegmentId } from "./format.ts"
+import { maxFramesPerCommit, type SegmentId } from "./format.ts"
 
 // The payload of a commit frame: spec/volume.md, section 5.
 
@@ -280,11 +280,15 @@ export function decodeCommit(payload: Uint8Array, listed: boolean): Commit {
   }
   const flags = decodeFlags(cursor.u32("flags"), cursor)
   const frameCount = cursor.u32("frame count")
+  if (frameCount > maxFramesPerCommit)
+    throw cursor.fault("frame count", `at most ${maxFramesPerCommit}`, String(frameCount))
   const storeSize = cursor.u32("store size")
   cursor.zeros(4, "zero")
   const hashes = cursor.bytes(listed ? 32 * frameCount : 0, "hashes")
   const items = decodeItems(new Cursor(cursor.bytes(storeSize, "store"), "commit: store"))
   const records = cursor.bytes(cursor.remaining, "records")
+  if (records.length > 0 && flags.changes !== true && flags.checkpoint !== true)
+    throw cursor.fault("records", "none", `${records.length} bytes`)
   const fixed = { sequence, previous, digest, durable, checkpoint, flags, frameCount }
   return { ...fixed, hashes, items, records }
 }

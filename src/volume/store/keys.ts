@@ -105,8 +105,9 @@ export function wrapOldKey(
   header: VolumeHeader,
   generation: number,
   old: Uint8Array,
+  nonce: Uint8Array = randomBytes(12),
 ): WrappedKey {
-  const sealed = concatBytes(randomBytes(12), old, new Uint8Array(16))
+  const sealed = concatBytes(nonce, old, new Uint8Array(16))
   const aead = wrapKey(key, header)
   aead.seal(sealed.subarray(0, 12), wrapAad(generation), sealed, 12, 32, 44)
   aead.close()
