@@ -51,6 +51,16 @@ export {
   verifyPlatform,
 } from "./evidence/verify.ts"
 export { loadCollateral } from "./load.ts"
+export {
+  defaultPcrs,
+  enclavePcr,
+  type Platform,
+  simPlatform,
+  snpPlatform,
+  tdxPlatform,
+  tpmPlatform,
+} from "./node/platform.ts"
+export { type TsmFiles, tsmFiles } from "./node/tsm.ts"
 export type {
   AzurePolicy,
   PlatformPolicy,
@@ -61,3 +71,6 @@ export type {
   Tpm2Policy,
 } from "./policy.ts"
 export { productionRoots, type Roots, rootsFrom } from "./roots.ts"
+export { TpmCounter } from "./tpm2/counter.ts"
+export { sealToTpm, unsealFromTpm } from "./tpm2/seal.ts"
+export { selectionsOf, Tpm } from "./tpm2/tpm.ts"
