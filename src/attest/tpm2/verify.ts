@@ -1,8 +1,9 @@
-import { constants, createPublicKey, type KeyObject, verify } from "node:crypto"
+import { constants, type KeyObject, verify } from "node:crypto"
 import { concatBytes, equalBytes, fromHex, toHex } from "../../bytes/index.ts"
 import { Checks, parsed, refuse } from "../checks.ts"
 import type { Tpm2Claims } from "../claims.ts"
 import type { AttestationKey } from "../collateral.ts"
+import { publicKeyOf } from "../x509/signature.ts"
 import {
   isAttestationKey,
   keyDigest,
@@ -53,8 +54,7 @@ function keyOf(ak: AttestationKey): Key {
       const area = parseTpmPublic(ak.bytes)
       return { key: area.key, area }
     }
-    const key = createPublicKey({ key: Buffer.from(ak.bytes), format: "der", type: "spki" })
-    return { key, area: undefined }
+    return { key: publicKeyOf(ak.bytes), area: undefined }
   })
 }
 
