@@ -1,0 +1,141 @@
+import type { MeasuredManifest } from "../manifest/index.ts"
+import type { EngineConfig } from "./engine-config.ts"
+import { sortFields } from "./fields.ts"
+import { planNamespaces, type RuncNamespace } from "./namespaces.ts"
+import { refuse } from "./refuse.ts"
+import { type Seccomp, seccompProfile } from "./seccomp.ts"
+import { type MountContext, type MountPlan, planMounts, type RuncMount } from "./service-mounts.ts"
+import { type ServiceProcess, serviceProcess } from "./service-process.ts"
+
+export interface RuncConfig {
+  readonly ociVersion: string
+  readonly process: ServiceProcess
+  readonly root: { readonly path: string; readonly readonly: boolean }
+  readonly hostname?: string
+  readonly domainname?: string
+  readonly mounts: readonly RuncMount[]
+  readonly linux: {
+    readonly resources: Readonly<Record<string, unknown>>
+    readonly cgroupsPath?: string
+    readonly namespaces: readonly RuncNamespace[]
+    readonly seccomp: Seccomp
+    readonly rootfsPropagation: "private"
+    readonly maskedPaths: readonly string[]
+    readonly readonlyPaths: readonly string[]
+  }
+}
+
+export interface Bundle extends Pick<MountPlan, "typedFiles" | "volumes"> {
+  readonly config: RuncConfig
+  /** Writes to measured paths fail; there is no upper layer. */
+  readonly readOnly: boolean
+  /** Bytes, at most, that the upper layer may hold; undefined: half of the memory. */
+  readonly upperSize: number | undefined
+  /** What of the engine's config.json did not get in, for the log. */
+  readonly dropped: readonly string[]
+  /** What the container shares with others, for the log and the report. */
+  readonly reported: readonly string[]
+}
+
+export interface BundleInput extends MountContext {
+  readonly manifest: MeasuredManifest
+  readonly config: EngineConfig
+  /** Where the protected image has its sealed binary. */
+  readonly sealedPath: string
+}
+
+const maskedPaths = [
+  "/proc/acpi",
+  "/proc/asound",
+  "/proc/interrupts",
+  "/proc/kcore",
+  "/proc/keys",
+  "/proc/latency_stats",
+  "/proc/sched_debug",
+  "/proc/scsi",
+  "/proc/timer_list",
+  "/proc/timer_stats",
+  "/sys/dev/block",
+  "/sys/devices/virtual/powercap",
+  "/sys/firmware",
+  "/sys/fs/selinux",
+]
+const readonlyPaths = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+
+/**
+ * The container's bundle. It is built from the measured manifest: config.json comes from the adversary, so it is read for
+ * the few things that an engine may choose, and what it must not choose is refused by name. Pure; docs/config-json.md.
+ */
+export function bundleFromManifest(input: BundleInput): Bundle {
+  const { manifest, config, place } = input
+  requireUnprivileged(config)
+  const dropped = sortFields(config)
+  const { namespaces, reported } = planNamespaces(config)
+  const plan = planMounts(manifest, config, input)
+  const chosen = serviceProcess(manifest, config, input.sealedPath)
+  const readOnly = manifest.readOnly || config.root.readonly === true
+  const { resources, memoryLimit } = planResources(config)
+  const { cgroupsPath } = config.linux
+  return {
+    config: {
+      ociVersion: "1.0.2",
+      process: chosen.process,
+      root: { path: `${place}/root`, readonly: readOnly },
+      ...planNames(config, namespaces),
+      mounts: plan.mounts,
+      linux: {
+        resources,
+        ...(cgroupsPath ? { cgroupsPath } : {}),
+        namespaces,
+        seccomp: seccompProfile(manifest.arch),
+        rootfsPropagation: "private",
+        maskedPaths,
+        readonlyPaths,
+      },
+    },
+    readOnly,
+    upperSize: memoryLimit === undefined ? undefined : Math.floor(memoryLimit / 2),
+    typedFiles: plan.typedFiles,
+    volumes: plan.volumes,
+    dropped: [...dropped, ...plan.dropped, ...chosen.dropped],
+    reported,
+  }
+}
+
+// `--privileged` is no field of its own: it is these together. It opens the host to the service, and the service to the host.
+function requireUnprivileged({ process, linux }: EngineConfig): void {
+  const all = process.capabilities?.bounding?.includes("CAP_SYS_ADMIN") === true
+  const open = (linux.maskedPaths ?? []).length === 0 && (linux.readonlyPaths ?? []).length === 0
+  if (all && open)
+    throw refuse(
+      "privileged",
+      "an ordinary container",
+      "a privileged one",
+      "leave out --privileged",
+    )
+}
+
+const limits = ["memory", "cpu", "pids", "blockIO", "hugepageLimits", "network", "rdma", "unified"]
+
+function planResources({ linux }: EngineConfig) {
+  const asked = linux.resources ?? {}
+  const resources: Record<string, unknown> = {
+    devices: [{ allow: false, access: "rwm" }],
+  }
+  for (const name of limits) if (asked[name]) resources[name] = asked[name]
+  const memory = asked["memory"]
+  const limit =
+    typeof memory === "object" && memory !== null && "limit" in memory ? memory.limit : undefined
+  const memoryLimit = typeof limit === "number" && limit > 0 ? limit : undefined
+  return { resources, memoryLimit }
+}
+
+function planNames(config: EngineConfig, namespaces: readonly RuncNamespace[]) {
+  const { hostname, domainname } = config
+  const own = namespaces.some(({ type, path }) => type === "uts" && path === undefined)
+  if (!own) return {}
+  for (const [field, name] of Object.entries({ hostname, domainname }))
+    if (name && !/^[A-Za-z0-9][A-Za-z0-9.-]{0,63}$/.test(name))
+      throw refuse(field, "letters, digits, '.' and '-'", JSON.stringify(name.slice(0, 80)))
+  return { ...(hostname ? { hostname } : {}), ...(domainname ? { domainname } : {}) }
+}

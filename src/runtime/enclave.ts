@@ -1,0 +1,199 @@
+import { type ChildProcess, spawn } from "node:child_process"
+import { once } from "node:events"
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readSync,
+  writeFileSync,
+} from "node:fs"
+import { constants as osConstants, release } from "node:os"
+import { toHex, utf8OfByteString } from "../bytes/index.ts"
+import { CofferError, fromSystem } from "../errors.ts"
+import { openTree } from "../seal/index.ts"
+import { fuseMountData, type Incident, openShield, type ServedMount } from "../shield/index.ts"
+import { lookup } from "../tree/index.ts"
+import { type Bundle, bundleFromManifest } from "./bundle.ts"
+import type { EngineConfig } from "./engine-config.ts"
+import { defaultHostFile, maxHostFileSize, renderHostFile } from "./host-files.ts"
+import { mountFailed, mountScript, type ScriptMount } from "./mount-script.ts"
+import type { MeasuredFile } from "./sealed-image.ts"
+import type { Owner, TypedFile } from "./service-mounts.ts"
+
+export interface EnclaveInput {
+  /** The container's folder, made by `makePlace`. */
+  readonly place: string
+  readonly file: MeasuredFile
+  readonly config: EngineConfig
+  readonly sealedPath: string
+  /** The command that makes the container from the bundle in `place`. */
+  readonly command: readonly string[]
+  /** Standard input, output and error of the service. */
+  readonly stdio: readonly [number, number, number]
+  readonly onIncident: (incident: Incident) => void
+}
+
+export interface Enclave {
+  readonly mrEnclave: string
+  readonly bundle: Bundle
+  /** The mounting child, which becomes the command. */
+  readonly child: ChildProcess
+  /** Exit status of the command, 128 + signal when one ended it. Rejects when a mount failed before. */
+  readonly exited: Promise<number>
+  /** Settles when the container has let go of all mounts and everything is committed. */
+  readonly ended: Promise<void>
+  /** Ends the shield, whoever still uses it. */
+  stop(): void
+}
+
+/** tmpfs without swap came with Linux 6.4. */
+function hasNoswap(): boolean {
+  const [major = 0, minor = 0] = release().split(".").map(Number)
+  return major > 6 || (major === 6 && minor >= 4)
+}
+
+/** Plans the bundle, opens the shield, and starts the command in the enclave's mounts. */
+export async function startEnclave(input: EnclaveInput): Promise<Enclave> {
+  const { place, file } = input
+  const { manifest, mrEnclave } = file.sealed
+  const noswap = hasNoswap()
+  const tree = openTree(file.source, manifest)
+  const ownerOf = (path: string): Owner => {
+    const node = lookup(tree, utf8OfByteString(path))
+    return node?.meta ?? { uid: 0, gid: 0, mode: 0o755 }
+  }
+  const bundle = bundleFromManifest({
+    manifest,
+    config: input.config,
+    place,
+    sealedPath: input.sealedPath,
+    ownerOf,
+    noswap,
+    cgroup: existsSync("/sys/fs/cgroup"),
+  })
+  writeBundle(place, bundle)
+  const binfs = await openBinfs(file, input.onIncident)
+  const served = [binfs]
+  const mounts: ScriptMount[] = [{ target: "", data: mountData, flags: "ro,noatime" }]
+  const script = mountScript({
+    place,
+    mounts,
+    upper: bundle.readOnly ? undefined : { size: bundle.upperSize, owner: ownerOf("/") },
+    noswap,
+    command: input.command,
+  })
+  return started(input, { bundle, served, script, mrEnclave: toHex(mrEnclave) })
+}
+
+function mountData(device: number): string {
+  return fuseMountData(device, 0, 0)
+}
+
+function openBinfs(
+  { sealed, source }: MeasuredFile,
+  onIncident: EnclaveInput["onIncident"],
+): Promise<ServedMount> {
+  const { binfs, verity } = sealed.manifest
+  return openShield(
+    {
+      kind: "binfs",
+      // The file that was measured, whatever stands at its path by now.
+      path: `/proc/self/fd/${source.fd}`,
+      dataOffset: binfs.offset,
+      dataSize: binfs.size,
+      hashOffset: verity.offset,
+      rootHash: Uint8Array.fromHex(verity.rootHash),
+    },
+    onIncident,
+  )
+}
+
+interface Prepared {
+  readonly bundle: Bundle
+  readonly served: readonly ServedMount[]
+  readonly script: string
+  readonly mrEnclave: string
+}
+
+function started(input: EnclaveInput, prepared: Prepared): Enclave {
+  const { served, bundle, mrEnclave } = prepared
+  const { manifest } = input.file.sealed
+  const [stdin, stdout, stderr] = input.stdio
+  // Nothing of the host's comes in by standard input, unless the manifest lets it in.
+  const open = manifest.stdin === "inherit" || manifest.debug
+  const child = spawn("unshare", ["-m", "--propagation", "private", "sh", "-c", prepared.script], {
+    stdio: [open ? stdin : "ignore", stdout, stderr, ...served.map(({ device }) => device)],
+  })
+  // The overlay asks its lower layer at once: the shield must answer before the child is through.
+  const begun = Promise.all(served.map((mount) => mount.begin()))
+  begun.catch(() => undefined)
+  const stop = () => {
+    for (const mount of served) mount.stop()
+  }
+  const ended = Promise.all(served.map((mount) => mount.ended)).then(() => undefined)
+  ended.catch(() => undefined)
+  return { mrEnclave, bundle, child, exited: exitOf(child, input.place, stop), ended, stop }
+}
+
+const signalBase = 128
+
+async function exitOf(child: ChildProcess, place: string, stop: () => void): Promise<number> {
+  let status: number | null
+  let signal: string | null
+  try {
+    ;[status, signal] = (await once(child, "exit")) as [number | null, string | null]
+  } catch (error) {
+    stop()
+    throw fromSystem(error, "unshare", "install util-linux")
+  }
+  if (status === mountFailed && existsSync(`${place}/mount.log`)) {
+    const words = readFileSync(`${place}/mount.log`, "utf8").trim().slice(0, 500)
+    if (words !== "") {
+      stop()
+      throw new CofferError("missing", `wanted the enclave's mounts, found: ${words}`, {
+        hint: "run it as root, on a kernel with fuse and overlay",
+      })
+    }
+  }
+  if (status !== null) return status
+  return signalBase + signalNumber(signal ?? "")
+}
+
+function signalNumber(name: string): number {
+  return Object.entries(osConstants.signals).find(([known]) => known === name)?.[1] ?? 0
+}
+
+function writeBundle(place: string, bundle: Bundle): void {
+  const hostname = bundle.config.hostname ?? "coffer"
+  for (const file of bundle.typedFiles) writeFileSync(file.copy, hostFile(file, hostname))
+  writeFileSync(`${place}/config.json`, JSON.stringify(bundle.config), { mode: 0o600 })
+}
+
+function hostFile({ format, source }: TypedFile, hostname: string): string {
+  if (source === undefined) return defaultHostFile(format, hostname)
+  return renderHostFile(format, readBounded(source))
+}
+
+/** The path comes from the adversary: a pipe must not stop us, a large file not fill our memory. */
+function readBounded(path: string): string {
+  let fd: number
+  try {
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  } catch (error) {
+    throw fromSystem(error, path)
+  }
+  try {
+    const bytes = Buffer.alloc(maxHostFileSize + 1)
+    const size = fstatSync(fd).isFile() ? readSync(fd, bytes, 0, bytes.length, 0) : -1
+    if (size >= 0 && size <= maxHostFileSize) return bytes.toString("utf8", 0, size)
+    throw new CofferError(
+      "config",
+      `${path}: wanted a file of at most ${maxHostFileSize} bytes, found ${size < 0 ? "none" : "more"}`,
+    )
+  } finally {
+    closeSync(fd)
+  }
+}

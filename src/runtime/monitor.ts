@@ -1,0 +1,48 @@
+import { type ChildProcess, spawn } from "node:child_process"
+import type { Writable } from "node:stream"
+
+/**
+ * A process that kills the container when this one dies, however it dies: else a service runs on from the page cache
+ * without its shield, and engines say that it is up. A shell, because it must be small and must not fail with us.
+ */
+export class Monitor {
+  readonly #child: ChildProcess
+  readonly #pipe: Writable
+  #done = false
+
+  /** `kill`: the command that kills the container. `onDeath`: the monitor has died, and nobody watches any more. */
+  constructor(kill: readonly string[], onDeath: () => void) {
+    this.#child = spawn(
+      "sh",
+      ["-c", 'read -r word <&3 || exec "$@" 3<&-', "coffer-monitor", ...kill],
+      {
+        stdio: ["ignore", "ignore", "ignore", "pipe"],
+        detached: true,
+      },
+    )
+    this.#pipe = this.#child.stdio[3] as Writable
+    this.#pipe.on("error", () => undefined)
+    const died = () => {
+      if (!this.#done) onDeath()
+    }
+    this.#child.on("exit", died)
+    this.#child.on("error", died)
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid
+  }
+
+  /** Kills the container now. */
+  killNow(): void {
+    this.#done = true
+    this.#pipe.destroy()
+  }
+
+  /** The container has ended: nothing to kill. */
+  end(): void {
+    this.#done = true
+    this.#pipe.end("done\n")
+    this.#child.unref()
+  }
+}

@@ -1,0 +1,73 @@
+import { CofferError } from "../errors.ts"
+import type { Owner } from "./service-mounts.ts"
+
+/** One filesystem that the shield serves, as the child mounts it. */
+export interface ScriptMount {
+  readonly target: string
+  /** Options of the mount but for the descriptor's number: fuseMountData, made with this number. */
+  readonly data: (device: number) => string
+  /** `ro,noatime` and the like. */
+  readonly flags: string
+}
+
+export interface ScriptInput {
+  readonly place: string
+  /** The first is the binary filesystem. */
+  readonly mounts: readonly ScriptMount[]
+  /** The upper layer; undefined: none, the root is read-only. */
+  readonly upper: { readonly size: number | undefined; readonly owner: Owner } | undefined
+  readonly noswap: boolean
+  /** What to become afterwards. */
+  readonly command: readonly string[]
+}
+
+export const firstDevice = 3
+// The shell closes descriptors of one digit only, and one that stays open in runc would keep a dead shield's mounts hanging.
+const mostMounts = 10 - firstDevice
+
+/** Exit status of the child when a mount failed; the words are in the folder's `mount.log`. */
+export const mountFailed = 113
+
+/**
+ * The child between shield and container, in a mount namespace of its own: mounts through descriptors that it has
+ * inherited, and becomes runc. When the container ends, the namespace and all mounts end with it.
+ */
+export function mountScript(input: ScriptInput): string {
+  const { place, mounts, upper, command } = input
+  if (mounts.length > mostMounts)
+    throw new CofferError(
+      "config",
+      `regions: wanted at most ${mostMounts - 1} volumes in one container, found ${mounts.length - 1}`,
+    )
+  const root = `${place}/root`
+  const lower = upper === undefined ? root : `${place}/lower`
+  const steps = mounts.map(({ target, data, flags }, i) => {
+    const options = `${flags},${data(firstDevice + i)}`
+    return ["mount", "-i", "-t", "fuse.coffer", "-o", options, "coffer", i === 0 ? lower : target]
+  })
+  if (upper !== undefined) {
+    const layer = `${place}/upper`
+    const size = upper.size === undefined ? "50%" : String(upper.size)
+    const memory = `mode=700,size=${size}${input.noswap ? ",noswap" : ""}`
+    const { uid, gid, mode } = upper.owner
+    const layers = `lowerdir=${lower},upperdir=${layer}/data,workdir=${layer}/work`
+    steps.push(
+      ["mount", "-i", "-t", "tmpfs", "-o", memory, "coffer", layer],
+      ["mkdir", `${layer}/data`, `${layer}/work`],
+      ["chown", `${uid}:${gid}`, `${layer}/data`],
+      ["chmod", mode.toString(8), `${layer}/data`],
+      ["mount", "-i", "-t", "overlay", "-o", `${layers},redirect_dir=on`, "coffer", root],
+    )
+  }
+  const made = steps.map(line).join(" && ")
+  const closed = mounts.map((_, i) => `${firstDevice + i}<&-`).join(" ")
+  return `{ ${made}; } 2>${quote(`${place}/mount.log`)} || exit ${mountFailed}\nexec ${line(command)} ${closed}\n`
+}
+
+function line(words: readonly string[]): string {
+  return words.map(quote).join(" ")
+}
+
+function quote(word: string): string {
+  return /^[\w./=,:@%+-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
+}

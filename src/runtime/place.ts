@@ -1,0 +1,82 @@
+import { createHash } from "node:crypto"
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
+import { CofferError, fromSystem, isErrno } from "../errors.ts"
+
+/** Where a runtime's containers have their folders: gone at boot, for root only. */
+export const defaultBase = "/run/coffer"
+
+/** What others must know of a container's shield, in `state.json` of its folder. */
+export interface ShieldState {
+  readonly pid: number
+  /** Clock ticks since boot: a process id alone may have been given away again. */
+  readonly startTime: string
+  readonly id: string
+  readonly mrEnclave: string
+  readonly name: string
+  /** The measured manifest, as in the sealed binary. */
+  readonly manifest: string
+  readonly environment: readonly string[]
+}
+
+/** The folder of one container. Engines have a root each, and the same id may stand in two of them. */
+export function placeOf(base: string, root: string, id: string): string {
+  if (!/^[\w+.-]{1,1024}$/.test(id) || id === "." || id === "..")
+    throw new CofferError("usage", `container id: wanted letters, digits, '_+.-', found '${id}'`)
+  return join(base, createHash("sha256").update(root).digest("hex").slice(0, 16), id)
+}
+
+/** Makes the folder; one that a dead shield left behind is taken away first. */
+export function makePlace(place: string): void {
+  if (existsSync(place) && !isServed(place)) rmSync(place, { recursive: true, force: true })
+  try {
+    mkdirSync(join(place, ".."), { recursive: true, mode: 0o700 })
+    mkdirSync(place, { mode: 0o700 })
+  } catch (error) {
+    if (isErrno(error, "EEXIST"))
+      throw new CofferError("usage", `${place}: wanted a new container, found one of that id`)
+    throw fromSystem(error, place, "coffer-oci runs as root")
+  }
+  for (const name of ["root", "lower", "upper", "host", "volume"]) mkdirSync(join(place, name))
+}
+
+export function removePlace(place: string): void {
+  rmSync(place, { recursive: true, force: true })
+}
+
+export function writeState(place: string, state: ShieldState): void {
+  writeFileSync(join(place, "state.json"), JSON.stringify(state), { mode: 0o600 })
+}
+
+export function readState(place: string): ShieldState | undefined {
+  try {
+    return JSON.parse(readFileSync(join(place, "state.json"), "utf8")) as ShieldState
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "ENOTDIR") || error instanceof SyntaxError) return undefined
+    throw fromSystem(error, place)
+  }
+}
+
+/** Undefined when there is no such process. */
+export function startTimeOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1")
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]
+  } catch {
+    return undefined
+  }
+}
+
+/** Does the shield of this folder live? */
+export function isServed(place: string): boolean {
+  const state = readState(place)
+  return state !== undefined && startTimeOf(state.pid) === state.startTime
+}
+
+/** Waits for the end of a container's shield, which removes the folder; then, or when it died, nothing of it is left. */
+export async function placeGone(place: string, patienceMs: number): Promise<void> {
+  const end = Date.now() + patienceMs
+  while (existsSync(place) && isServed(place) && Date.now() < end) await sleep(5)
+  if (!isServed(place)) removePlace(place)
+}

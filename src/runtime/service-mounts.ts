@@ -1,0 +1,236 @@
+import { CofferError } from "../errors.ts"
+import type { MeasuredManifest, Region } from "../manifest/index.ts"
+import type { EngineConfig, EngineMount } from "./engine-config.ts"
+import { refuse } from "./refuse.ts"
+
+export interface RuncMount {
+  readonly destination: string
+  readonly type: string
+  readonly source: string
+  readonly options: readonly string[]
+}
+
+type HostRegion = Extract<Region, { kind: "host" }>
+type VolumeRegion = Extract<Region, { kind: "volume" }>
+
+/** A host file that is read, parsed and written anew at `copy`, which the container gets. `source` undefined: the engine gave none. */
+export interface TypedFile {
+  readonly path: string
+  readonly format: "resolv.conf" | "hosts" | "hostname"
+  readonly source: string | undefined
+  readonly copy: string
+}
+
+/** A volume that the shield serves at `target` before the container starts. */
+export interface PlannedVolume {
+  readonly region: VolumeRegion
+  /** The directory of the store, as the engine mounts it. */
+  readonly directory: string
+  readonly target: string
+}
+
+export interface MountPlan {
+  readonly mounts: readonly RuncMount[]
+  readonly typedFiles: readonly TypedFile[]
+  readonly volumes: readonly PlannedVolume[]
+  readonly dropped: readonly string[]
+}
+
+export interface Owner {
+  readonly uid: number
+  readonly gid: number
+  readonly mode: number
+}
+
+export interface MountContext {
+  /** Our folder of this container. */
+  readonly place: string
+  /** Owner and mode of a directory in the binary filesystem. */
+  readonly ownerOf: (path: string) => Owner
+  /** The kernel has tmpfs without swap. */
+  readonly noswap: boolean
+  readonly cgroup: boolean
+}
+
+const shmSize = 64 << 20
+
+/** /proc, /sys and /dev are ours in every container. */
+function kernelMounts({ cgroup }: MountContext): RuncMount[] {
+  const quiet = ["nosuid", "noexec", "nodev"]
+  const mounts: RuncMount[] = [
+    { destination: "/proc", type: "proc", source: "proc", options: quiet },
+    {
+      destination: "/dev",
+      type: "tmpfs",
+      source: "tmpfs",
+      options: ["nosuid", "noexec", "strictatime", "mode=755", "size=65536k"],
+    },
+    {
+      destination: "/dev/pts",
+      type: "devpts",
+      source: "devpts",
+      options: ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+    },
+    {
+      destination: "/dev/shm",
+      type: "tmpfs",
+      source: "shm",
+      options: [...quiet, "mode=1777", `size=${shmSize}`],
+    },
+    { destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: quiet },
+    { destination: "/sys", type: "sysfs", source: "sysfs", options: [...quiet, "ro"] },
+  ]
+  if (cgroup)
+    mounts.push({
+      destination: "/sys/fs/cgroup",
+      type: "cgroup",
+      source: "cgroup",
+      options: [...quiet, "relatime", "ro"],
+    })
+  return mounts
+}
+
+/** What engines mount in every container: not theirs to give, and not asked for by anybody. */
+const engineMounts: ReadonlySet<string> = new Set([
+  "/proc",
+  "/dev",
+  "/dev/pts",
+  "/dev/shm",
+  "/dev/mqueue",
+  "/dev/termination-log",
+  "/sys",
+  "/sys/fs/cgroup",
+  "/etc/hosts",
+  "/etc/hostname",
+  "/etc/resolv.conf",
+  "/run/.containerenv",
+  "/.dockerenv",
+  "/run/secrets",
+  "/var/run/secrets/kubernetes.io/serviceaccount",
+  "/run/secrets/kubernetes.io/serviceaccount",
+])
+
+/** All mounts of the container, from the manifest's regions; of the engine's only those that back a region. */
+export function planMounts(
+  manifest: MeasuredManifest,
+  config: EngineConfig,
+  context: MountContext,
+): MountPlan {
+  const given = new Map<string, EngineMount>()
+  const dropped: string[] = []
+  for (const mount of config.mounts ?? []) {
+    const region = manifest.regions.find(({ path }) => path === mount.destination)
+    if (region?.kind === "host" || region?.kind === "volume") {
+      if (given.has(mount.destination))
+        throw refuse("mounts", "one mount for each path", `two for ${mount.destination}`)
+      given.set(mount.destination, bound(mount))
+    } else if (engineMounts.has(mount.destination) || region?.kind === "scratch")
+      dropped.push(`mounts: ${mount.destination}`)
+    else
+      throw refuse(
+        "mounts",
+        "mounts of volumes and host files that the measured manifest declares",
+        `${mount.destination} from ${mount.source ?? "nothing"}`,
+        `declare a region for ${mount.destination} in coffer.yaml, and protect the image again`,
+      )
+  }
+  const made = manifest.regions.map((region, i) => regionMount(region, i, given, context))
+  return {
+    mounts: [...kernelMounts(context), ...made.flatMap(({ mount }) => mount ?? [])],
+    typedFiles: made.flatMap(({ typed }) => typed ?? []),
+    volumes: made.flatMap(({ volume }) => volume ?? []),
+    dropped,
+  }
+}
+
+function bound(mount: EngineMount): EngineMount {
+  const options = mount.options ?? []
+  const isBind = mount.type === "bind" || options.includes("bind") || options.includes("rbind")
+  if (isBind && mount.source?.startsWith("/") === true) return mount
+  throw refuse(
+    `mounts: ${mount.destination}`,
+    "a file or directory of the host",
+    `type ${mount.type ?? "none"}`,
+  )
+}
+
+interface Made {
+  readonly mount?: RuncMount
+  readonly typed?: TypedFile
+  readonly volume?: PlannedVolume
+}
+
+function regionMount(
+  region: Region,
+  i: number,
+  given: ReadonlyMap<string, EngineMount>,
+  context: MountContext,
+): Made {
+  switch (region.kind) {
+    case "measured":
+      throw notYet(region.path, "a measured region inside another one")
+    case "image":
+      throw notYet(region.path, "image content in a store of its own")
+    case "scratch":
+      return { mount: scratchMount(region, context) }
+    case "host":
+      return hostMount(region, given.get(region.path), `${context.place}/host/${i}`)
+    case "volume":
+      return volumeMount(region, given.get(region.path), `${context.place}/volume/${i}`)
+  }
+}
+
+function notYet(path: string, what: string): CofferError {
+  return new CofferError("missing", `regions: ${path}: ${what} is not supported by this runtime`, {
+    hint: "use a volume with seed: image, or a newer Coffer",
+  })
+}
+
+function flags(exec: boolean): string[] {
+  return exec ? ["nosuid", "nodev"] : ["nosuid", "nodev", "noexec"]
+}
+
+function scratchMount(
+  region: Extract<Region, { kind: "scratch" }>,
+  { ownerOf, noswap }: MountContext,
+): RuncMount {
+  const { uid, gid, mode } = ownerOf(region.path)
+  const size = region.size === undefined ? [] : [`size=${region.size}`]
+  const owner = [`uid=${uid}`, `gid=${gid}`, `mode=${mode.toString(8)}`]
+  return {
+    destination: region.path,
+    type: "tmpfs",
+    source: "scratch",
+    options: [...flags(region.exec), ...owner, ...size, ...(noswap ? ["noswap"] : [])],
+  }
+}
+
+function hostMount(region: HostRegion, mount: EngineMount | undefined, copy: string): Made {
+  const destination = region.path
+  if (region.format === "file" || region.format === "directory") {
+    if (mount === undefined) return {}
+    const readOnly = (mount.options ?? []).includes("ro") ? ["ro"] : []
+    const options = ["bind", "rprivate", ...flags(false), ...readOnly]
+    return { mount: { destination, type: "bind", source: mount.source ?? "", options } }
+  }
+  const options = ["bind", "rprivate", ...flags(false), "ro"]
+  return {
+    mount: { destination, type: "bind", source: copy, options },
+    typed: { path: destination, format: region.format, source: mount?.source ?? undefined, copy },
+  }
+}
+
+function volumeMount(region: VolumeRegion, mount: EngineMount | undefined, target: string): Made {
+  const { path: destination, volume } = region
+  if (mount?.source === undefined || mount.source === null)
+    throw new CofferError(
+      "config",
+      `volume ${volume}: wanted a directory for it at ${destination}, found no mount there`,
+      { hint: `add -v DIRECTORY:${destination}, or --volume ${volume}=DIRECTORY with coffer run` },
+    )
+  const options = ["bind", "rprivate", ...flags(region.exec)]
+  return {
+    mount: { destination, type: "bind", source: target, options },
+    volume: { region, directory: mount.source, target },
+  }
+}

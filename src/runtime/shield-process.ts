@@ -1,0 +1,106 @@
+import { closeSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { sealedPath } from "../protect/index.ts"
+import { type Enclave, startEnclave } from "./enclave.ts"
+import { parseEngineConfig } from "./engine-config.ts"
+import { Monitor } from "./monitor.ts"
+import type { OciLog } from "./oci-log.ts"
+import { removePlace, startTimeOf, writeState } from "./place.ts"
+import { type MeasuredFile, openSealedIn } from "./sealed-image.ts"
+
+/** What `coffer-oci create` asks of the shield that it starts. */
+export interface ShieldOrder {
+  readonly place: string
+  readonly id: string
+  /** The engine's bundle. */
+  readonly bundle: string
+  /** runc and its global options. */
+  readonly runc: readonly string[]
+  /** runc's options of `create`. */
+  readonly passed: readonly string[]
+  /** The service's standard descriptors, in the shield. */
+  readonly stdio: readonly [number, number, number]
+}
+
+/**
+ * The shield of one container: makes the enclave, lets runc create the container in it, and serves its files until the
+ * container has ended. `created` is told once: undefined, or what went wrong. Resolves when nothing is left.
+ */
+export async function serveContainer(
+  order: ShieldOrder,
+  log: OciLog,
+  created: (error: unknown) => void,
+): Promise<void> {
+  let enclave: Enclave | undefined
+  let monitor: Monitor | undefined
+  const { place, runc, id } = order
+  const kill = [...runc, "kill", "--all", id, "KILL"]
+  try {
+    enclave = await create(order, log)
+    const status = await enclave.exited
+    if (status !== 0) {
+      enclave.stop()
+      created({ runcStatus: status })
+    } else {
+      const made = enclave
+      // Without a monitor the service would outlive us: so it ends now, and we with it.
+      monitor = new Monitor(kill, () => {
+        log.write("error", "the monitor has died, and the container is killed")
+        new Monitor(kill, () => undefined).killNow()
+        made.stop()
+      })
+      created(undefined)
+    }
+    await enclave.ended
+  } catch (error) {
+    enclave?.stop()
+    created(error)
+  } finally {
+    monitor?.end()
+    removePlace(place)
+  }
+}
+
+async function create(order: ShieldOrder, log: OciLog): Promise<Enclave> {
+  const { place, id } = order
+  const config = parseEngineConfig(readFileSync(join(order.bundle, "config.json"), "utf8"))
+  const root = join(order.bundle === "" ? "." : order.bundle, "rootfs")
+  const file = openSealedIn(config.root.path.startsWith("/") ? config.root.path : root, sealedPath)
+  try {
+    const command = [...order.runc, "create", "--bundle", place, ...order.passed, id]
+    const enclave = await startEnclave({
+      place,
+      file,
+      config,
+      sealedPath,
+      command,
+      stdio: order.stdio,
+      onIncident: (incident) => log.write("error", incident.message, { incident }),
+    })
+    for (const fd of order.stdio) closeSync(fd)
+    report(enclave, file, log)
+    remember(order, enclave, file)
+    return enclave
+  } finally {
+    file.source.close()
+  }
+}
+
+function report({ mrEnclave, bundle }: Enclave, { sealed }: MeasuredFile, log: OciLog): void {
+  const { name, debug } = sealed.manifest
+  log.write("info", `enclave ${name}, MrEnclave ${mrEnclave}${debug ? ", debug" : ""}`)
+  for (const field of bundle.dropped) log.write("info", `dropped: ${field}`)
+  for (const what of bundle.reported) log.write("info", `shared: ${what}`)
+}
+
+function remember({ place, id }: ShieldOrder, enclave: Enclave, { sealed }: MeasuredFile): void {
+  writeState(place, {
+    pid: process.pid,
+    startTime: startTimeOf(process.pid) ?? "",
+    id,
+    mrEnclave: enclave.mrEnclave,
+    name: sealed.manifest.name,
+    manifest: Buffer.from(sealed.manifestPages).toString("utf8").replace(/\0*$/, ""),
+    environment: enclave.bundle.config.process.env,
+  })
+}
