@@ -4,6 +4,7 @@
  * Specified in spec/volume.md (store: frames, segments, commits, anchor) and spec/volume-index.md (filesystem).
  * Promises: the ten invariants of spec/volume.md. What is read is what was written last under the anchored tag, or an error.
  */
+export type { Affected } from "./affected.ts"
 export type { FrameKind, FrameStore, Place, Recovery, SegmentInfo } from "./frame-store.ts"
 export { type ExportOptions, exportTree } from "./fs/export-tree.ts"
 export { importTree } from "./fs/import-tree.ts"
@@ -27,3 +28,4 @@ export {
 } from "./store/open.ts"
 export { PinFile } from "./store/pin-file.ts"
 export type { Finding } from "./store/verify.ts"
+export { type VerifyReport, verifyVolume } from "./verify-volume.ts"

@@ -1,13 +1,16 @@
 import { Command, Option } from "commander"
-import { toHex } from "../../bytes/index.ts"
+import { displayName, toHex } from "../../bytes/index.ts"
 import { CofferError } from "../../errors.ts"
 import {
+  type Affected,
   createStore,
   type Finding,
   NodeDisk,
   PinFile,
   type Protection,
   type StoreInfo,
+  type VerifyReport,
+  verifyVolume,
 } from "../../volume/index.ts"
 import type { Io } from "../io.ts"
 import { formatSize, progressBar } from "../progress.ts"
@@ -119,27 +122,38 @@ function verifyCommand(io: Io): Command {
       "\nExit code: 0 whole, 3 damaged (each damage is listed), 4 older than the pin.",
     )
     .action((directory: string, options: VolumeSource & Json) => {
-      const { store, info } = openVolumeForReading(directory, options)
-      const findings: Finding[] = []
       const bar = progressBar(io, "verify")
+      let report: VerifyReport
       try {
-        store.verify(
-          (finding) => findings.push(finding),
-          ({ done, total }) => bar.update(done, total),
-        )
+        const key = readKeyFile(options.keyFile ?? "")
+        const { pin } = options
+        report = verifyVolume({ directory, key, ...(pin === undefined ? {} : { pin }) }, bar.update)
       } finally {
         bar.end()
-        store.close()
       }
-      const damage = findings.filter(({ what }) => what === "damage")
+      const { info, findings } = report
+      const affected = report.affected.map((file) => ({ ...file, path: displayName(file.path) }))
+      const whole = findings.every(({ what }) => what !== "damage")
       if (options.json === true)
-        io.print(JSON.stringify({ ...infoJson(info), whole: damage.length === 0, findings }))
+        io.print(JSON.stringify({ ...infoJson(info), whole, affected, findings }))
       else {
         for (const finding of findings) io.print(findingLine(finding))
-        if (damage.length === 0) io.print(`${directory}: whole at commit ${info.sequence}`)
+        for (const file of affected) io.print(affectedLine(file))
+        if (whole) io.print(`${directory}: whole at commit ${info.sequence}`)
       }
-      if (damage.length > 0) io.exitCode = 3
+      if (!whole) io.exitCode = 3
     })
+}
+
+function affectedLine({
+  path,
+  what,
+  offset,
+  size,
+  attack,
+}: Omit<Affected, "path"> & { readonly path: string }): string {
+  if (what === "metadata") return `${path}: cannot be read (${attack})`
+  return `${path}: ${size} bytes from ${offset} cannot be read (${attack})`
 }
 
 function findingLine(finding: Finding): string {

@@ -162,7 +162,12 @@ export function openStoreForReading(options: OpenOptions): OpenedStore<ReadStore
     return now !== undefined && now !== "new" && !equalBytes(now.tag, recovered.head.tag)
   }
   const store = new ReadStore(context, recovered, superseded, held !== undefined)
-  return { store, recovery: recoveryOf(recovered), info: infoOf(header, recovered) }
+  const info = infoOf(header, recovered)
+  return {
+    store,
+    recovery: recoveryOf(recovered),
+    info: held === undefined ? info : { ...info, epoch: held.epoch },
+  }
 }
 
 /** The public header, which everything else is bound to. */
