@@ -14,6 +14,7 @@ import {
 import { type ImageReference, imageTree, openImage, type SourceImage } from "../oci/index.ts"
 import {
   findExecutable,
+  rootTree,
   type SignInput,
   signSealed,
   textFile,
@@ -24,7 +25,6 @@ import type { DirectoryNode, OnProgress } from "../tree/index.ts"
 import { serviceDefaults } from "./defaults.ts"
 import { deliver, type Output } from "./deliver.ts"
 import { contentOfFd, writeProtectedImage } from "./image.ts"
-import { rootTree } from "./root-tree.ts"
 
 export interface ProtectInput {
   readonly from: ImageReference

@@ -1,10 +1,9 @@
-import { type ByteString, utf8OfByteString } from "../bytes/index.ts"
+import { utf8OfByteString } from "../bytes/index.ts"
 import { type Machine, machineOf } from "../elf/index.ts"
 import { CofferError } from "../errors.ts"
-import type { DirectoryNode, TreeNode } from "../tree/index.ts"
+import { type DirectoryNode, lookup, type TreeNode } from "../tree/index.ts"
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-const maxLinkCount = 40
 
 /**
  * The absolute path of the program that `name` means in a root filesystem: `name` itself when it has a slash, else the
@@ -26,7 +25,7 @@ export function findExecutable(
         .split(":")
         .filter((folder) => folder.startsWith("/"))
         .map((folder) => `${folder.replace(/\/+$/, "")}/${name}`)
-  const found = candidates.find((path) => isExecutable(followPath(root, path)))
+  const found = candidates.find((path) => isExecutable(lookup(root, utf8OfByteString(path))))
   if (found !== undefined) return found
   throw new CofferError(
     "config",
@@ -42,29 +41,6 @@ function isExecutable(node: TreeNode | undefined): boolean {
   )
 }
 
-/** The node at a path, symlinks followed inside the tree (as after chroot); undefined when there is none. */
-function followPath(root: DirectoryNode, path: string): TreeNode | undefined {
-  const todo = partsOf(utf8OfByteString(path))
-  let place: DirectoryNode[] = [root]
-  let links = 0
-  for (let name = todo.shift(); name !== undefined; name = todo.shift()) {
-    const directory = place.at(-1) ?? root
-    if (name === "..") {
-      place = place.length > 1 ? place.slice(0, -1) : place
-      continue
-    }
-    const node = directory.children.get(name)
-    if (node?.kind === "directory") place.push(node)
-    else if (node?.kind === "symlink") {
-      links += 1
-      if (links > maxLinkCount) return undefined
-      if (node.target.startsWith("/")) place = [root]
-      todo.unshift(...partsOf(node.target))
-    } else return todo.length === 0 ? node : undefined
-  }
-  return place.at(-1)
-}
-
 /** The architecture of an executable, from its ELF header or its interpreter's; undefined when neither says one of ours. */
 export function archOf(root: DirectoryNode, path: string): Machine | undefined {
   const start = startOf(root, path)
@@ -75,20 +51,16 @@ export function archOf(root: DirectoryNode, path: string): Machine | undefined {
 }
 
 function startOf(root: DirectoryNode, path: string): Uint8Array {
-  const node = followPath(root, path)
+  const node = lookup(root, utf8OfByteString(path))
   if (node?.kind !== "file") return new Uint8Array(0)
   const bytes = new Uint8Array(Math.min(node.content.size, 256))
   node.content.read(bytes, 0)
   return bytes
 }
 
-function partsOf(path: ByteString): ByteString[] {
-  return path.split("/").filter((part) => part !== "" && part !== ".") as ByteString[]
-}
-
 /** A small text file of the tree; empty when it is not there. */
 export function textFile(root: DirectoryNode, path: string): string {
-  const node = followPath(root, path)
+  const node = lookup(root, utf8OfByteString(path))
   if (node?.kind !== "file" || node.content.size > 1 << 20) return ""
   const bytes = new Uint8Array(node.content.size)
   node.content.read(bytes, 0)

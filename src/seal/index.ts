@@ -21,6 +21,7 @@ export {
   provePath,
 } from "./proof.ts"
 export { looksSealed, readSealed, type SealedBinary } from "./read.ts"
+export { rootTree } from "./root-tree.ts"
 export { looksLikeSdkEnclave, measureSdkEnclave } from "./sdk-enclave.ts"
 export { type SignInput, signSealed } from "./sign.ts"
 export { type FileSource, openFile, sourceOfBytes } from "./source.ts"

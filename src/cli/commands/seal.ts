@@ -15,6 +15,7 @@ import {
 import {
   archOf,
   findExecutable,
+  rootTree,
   textFile,
   type WrittenBinary,
   writeSealed,
@@ -96,7 +97,8 @@ function seal(
     user: (spec) => resolveUser(spec, textFile(root, "/etc/passwd"), textFile(root, "/etc/group")),
     executable: (name, env) => findExecutable(root, name, env),
   })
-  return writeSealed(out, draft, (fd, offset) => writeBinfs(root, fd, offset, { onProgress }))
+  const tree = rootTree(root, draft.regions)
+  return writeSealed(out, draft, (fd, offset) => writeBinfs(tree, fd, offset, { onProgress }))
 }
 
 function detectedArch(root: DirectoryNode, binary: string): Machine {
