@@ -1,5 +1,5 @@
 /**
- * `npm run bench -- volume`: native disk, coffer and its peers in turn, one table of medians and ratios to native.
+ * `npm run bench -- filesystems`: native disk, coffer and its peers in turn, one table of medians and ratios to native.
  *
  *   --quick            small sizes, for development
  *   --rounds N         default 3; each round runs every filesystem once, so that drift of the machine hits all
@@ -96,7 +96,7 @@ function makeTar(file: string): void {
   if (made.status !== 0) throw new Error(`tar: ${made.stderr.toString()}`)
 }
 
-export async function benchFilesystems(argv: readonly string[]): Promise<void> {
+async function benchFilesystems(argv: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...argv],
     options: {
@@ -148,3 +148,5 @@ function report(
   if (jsonFile !== undefined)
     writeFileSync(jsonFile, `${JSON.stringify({ machine, systems: medians }, undefined, 2)}\n`)
 }
+
+if (import.meta.main) await benchFilesystems(process.argv.slice(2))

@@ -2,6 +2,7 @@
 import { codeChapter } from "./code.ts"
 import { imageChapter } from "./image.ts"
 import { cleanUp, summary } from "./story.ts"
+import { volumeChapter } from "./volume.ts"
 
 process.once("SIGINT", () => {
   cleanUp()
@@ -11,6 +12,7 @@ process.once("SIGINT", () => {
 try {
   const shop = imageChapter()
   codeChapter(shop)
+  await volumeChapter()
   summary()
 } catch (error) {
   console.error(`\nthe demo failed: ${error instanceof Error ? error.message : String(error)}`)
