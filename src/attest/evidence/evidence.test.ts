@@ -1,6 +1,7 @@
 import assert from "node:assert/strict"
 import { generateKeyPairSync } from "node:crypto"
 import { test } from "node:test"
+import { buildDcap } from "../../../test/support/dcap.ts"
 import { structSize, tableFaults, toHex } from "../../bytes/index.ts"
 import { randomBytes } from "../../crypto/index.ts"
 import { CofferError } from "../../errors.ts"
@@ -134,6 +135,44 @@ test("every hex digit of the evidence counts", () => {
       changed,
     )
   }
+})
+
+test("an SGX enclave speaks for itself: its quote binds the exchange", () => {
+  const { binding, context, platform } = scene()
+  const built = buildDcap({ reportData: releaseReportData(binding) })
+  const { roots, collateral, now } = built
+  const evidence = {
+    version: 1,
+    platform: { type: "sgx", quote: toHex(built.quote) },
+    ephemeralKey: toHex(binding.ephemeralKey),
+  }
+  const all = { ...context, roots, collateral, now }
+  const claims = verifyEvidence(evidence, all)
+  assert.equal(claims.enclave.mrEnclave, "77".repeat(32))
+  assert.equal(claims.nodeKey, "")
+  validateEvidence(claims, [{ type: "sgx", tcbStatuses: ["UpToDate"] }])
+  assert.throws(
+    () => verifyEvidence(evidence, { ...all, policyName: "other" }),
+    refused("report-data"),
+  )
+  assert.throws(
+    () =>
+      verifyEvidence(
+        { ...evidence, report: { body: "00".repeat(144), signature: "00".repeat(64) } },
+        all,
+      ),
+    refused("evidence-malformed"),
+  )
+  const tdx = buildDcap({ tee: "tdx", reportData: releaseReportData(binding) })
+  const swapped = { ...evidence, platform: { type: "sgx", quote: toHex(tdx.quote) } }
+  assert.throws(
+    () => verifyEvidence(swapped, { ...all, collateral: tdx.collateral }),
+    refused("evidence-malformed"),
+  )
+  assert.throws(
+    () => verifyEvidence({ ...evidence, platform: { ...platform, more: 1 } }, all),
+    refused("evidence-malformed"),
+  )
 })
 
 test("bindings separate their inputs, digests follow the evidence", () => {

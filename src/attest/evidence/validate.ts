@@ -162,7 +162,7 @@ function validateSnp(claims: SnpClaims, policy: SnpPolicy): void {
 function validateTpm(claims: Tpm2Claims, policy: Tpm2Policy): void {
   // Anybody can quote any PCR value with a software TPM: only an enrolled key says which TPM spoke.
   must(
-    claims.akRestricted && policy.aks.includes(claims.akName),
+    claims.akRestricted && claims.akName !== "" && policy.aks.includes(claims.akName),
     "platform.aks",
     policy.aks.join(" or ") || "an enrolled key, and none is",
     claims.akName || "a key without its public area",
