@@ -129,7 +129,7 @@ function bareImage(
   return { image: bare, bare, imageSize, ...none }
 }
 
-function expectRoot(path: string, wanted: Uint8Array | undefined, found: Uint8Array): void {
+export function expectRoot(path: string, wanted: Uint8Array | undefined, found: Uint8Array): void {
   if (wanted === undefined || equalBytes(wanted, found)) return
   throw new CofferError(
     "integrity",
@@ -138,11 +138,11 @@ function expectRoot(path: string, wanted: Uint8Array | undefined, found: Uint8Ar
   )
 }
 
-function slice(file: ByteSource, offset: number, size: number): ByteSource {
+export function slice(file: ByteSource, offset: number, size: number): ByteSource {
   return { size, read: (target, position) => file.read(target, offset + position) }
 }
 
-function parseRootHash(text: string): Uint8Array {
+export function parseRootHash(text: string): Uint8Array {
   const bytes = fromHex(text)
   if (bytes?.length === 32) return bytes
   throw new CofferError("usage", `--root-hash: wanted 64 hex digits, found '${text}'`)

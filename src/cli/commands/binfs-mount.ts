@@ -1,7 +1,10 @@
 import { resolve } from "node:path"
 import { Command } from "commander"
-import { mountAt, openShield } from "../../shield/index.ts"
-import { binfsPlace } from "../binfs-place.ts"
+import { CofferError } from "../../errors.ts"
+import { openFile } from "../../seal/index.ts"
+import { type Incident, mountAt, openShield } from "../../shield/index.ts"
+import { type BinfsPlace, binfsPlace } from "../binfs-place.ts"
+import { named, slice } from "../binfs-source.ts"
 import { incidentLine, serveForeground } from "../foreground.ts"
 import type { Io } from "../io.ts"
 
@@ -18,13 +21,28 @@ export function binfsMountCommand(io: Io): Command {
     )
     .action(async (file: string, mountpoint: string, options: { rootHash?: string }) => {
       const [path, target] = [resolve(file), resolve(mountpoint)]
-      const { binding, ...place } = binfsPlace(path, options.rootHash)
-      if (binding === "own")
-        io.warn("no --root-hash: the file is checked against its own hash tree only")
+      const { bound, ...place } = binfsPlace(path, options.rootHash)
+      if (!bound) io.warn("no --root-hash: the file is checked against its own hash tree only")
       const served = await openShield({ kind: "binfs", path, ...place }, (incident) =>
-        io.warn(incidentLine(incident)),
+        io.warn(incidentLine(withOwner(incident, path, place))),
       )
       await mountAt(served, target, { source: `coffer:${path}` })
       await serveForeground(served, target, io)
     })
+}
+
+/** The incident with the path of the file that the damaged block belongs to, where that can be told. */
+function withOwner(incident: Incident, path: string, place: Omit<BinfsPlace, "bound">): Incident {
+  const { code, message, facts, reason } = incident
+  if (reason !== "verity-data-block") return incident
+  const file = openFile(path)
+  try {
+    const error = new CofferError(code, message, { facts, reason })
+    const found = named(error, slice(file, place.dataOffset, place.dataSize))
+    return found instanceof CofferError
+      ? { code, message: found.message, facts: found.facts, reason }
+      : incident
+  } finally {
+    file.close()
+  }
 }

@@ -9,6 +9,7 @@ import type { Io } from "../io.ts"
 import { listing } from "../listing.ts"
 import { formatSize, progressBar } from "../progress.ts"
 import { withTreeSource } from "../tree-source.ts"
+import { binfsMountCommand } from "./binfs-mount.ts"
 
 interface ReadOptions {
   readonly rootHash?: string
@@ -28,6 +29,7 @@ export function binfsCommand(io: Io): Command {
     .addCommand(catCommand(io))
     .addCommand(extractCommand(io))
     .addCommand(verifyCommand(io))
+    .addCommand(binfsMountCommand(io))
 }
 
 function createCommand(io: Io): Command {
