@@ -21,6 +21,7 @@ import { type SealedAnswer, sealAnswer } from "./answer.ts"
 import type { Challenger } from "./challenge.ts"
 import { type Configuration, configure } from "./configuration.ts"
 import { casRollback, type SignedHead, signedHeadSchema } from "./head.ts"
+import { requireNewestCollateral } from "./high-water.ts"
 import type { Identity } from "./identity.ts"
 import type { Ledger, Transaction } from "./ledger.ts"
 import { judgePlatform } from "./platforms.ts"
@@ -73,7 +74,7 @@ const cacheMax = 1024
 /** Challenge, evidence, policy, configuration: the one place where keys leave the CAS. */
 export class Attester {
   readonly #options: AttestOptions
-  readonly #platforms = new Map<string, VerifiedPlatform>()
+  readonly #platforms = new Map<string, KeptPlatform>()
 
   constructor(options: AttestOptions) {
     this.#options = options
@@ -131,20 +132,21 @@ export class Attester {
       return { claims: verifyEvidence(evidence, context), ageMs: 0 }
     const ageMs = challenger.age(fromHex(evidence.platform.nonce) ?? new Uint8Array(), now) ?? 0
     const digest = toHex(platformDigest(evidence.platform))
-    const known = ageMs <= platformMaxMs ? this.#platforms.get(digest) : undefined
+    const kept = this.#platforms.get(digest)
+    const known =
+      kept !== undefined && ageMs <= platformMaxMs && kept.until > now ? kept.platform : undefined
     const claims = verifyEvidence(evidence, context, known)
-    if (known === undefined)
-      this.#remember(digest, {
-        claims: claims.platform,
-        nodeKey: fromHex(claims.nodeKey) ?? new Uint8Array(),
-      })
+    if (known === undefined) {
+      const nodeKey = fromHex(claims.nodeKey) ?? new Uint8Array()
+      this.#remember(digest, { claims: claims.platform, nodeKey }, now)
+    }
     return { claims, ageMs }
   }
 
-  #remember(digest: string, platform: VerifiedPlatform): void {
+  #remember(digest: string, platform: VerifiedPlatform, now: number): void {
     const [oldest] = this.#platforms.keys()
     if (this.#platforms.size >= cacheMax && oldest !== undefined) this.#platforms.delete(oldest)
-    this.#platforms.set(digest, platform)
+    this.#platforms.set(digest, { platform, until: validUntil(platform, now) })
   }
 
   async #release(
@@ -153,6 +155,7 @@ export class Attester {
     claims: EvidenceClaims,
     ageMs: number,
   ): Promise<{ readonly configuration: Configuration } | { readonly refusal: Refusal }> {
+    await requireNewestCollateral(tx, claims.platform)
     const stored = await requirePolicy(tx, request.policy)
     const subject = `${request.policy}/${request.service}`
     const access = accessRequest(request, stored.policy, claims)
@@ -192,6 +195,19 @@ export class Attester {
     })
     return { configuration }
   }
+}
+
+interface KeptPlatform {
+  readonly platform: VerifiedPlatform
+  /** Milliseconds: collateral ends, and what was verified with it is verified again. */
+  readonly until: number
+}
+
+const keepMs = 3_600_000
+
+function validUntil({ claims }: VerifiedPlatform, now: number): number {
+  const ends = claims.type === "tdx" ? claims.tcb?.validUntil : undefined
+  return Math.min(now + keepMs, ends === undefined ? Infinity : ends * 1000)
 }
 
 function refused(refusal: Refusal): CofferError {

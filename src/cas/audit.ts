@@ -16,6 +16,7 @@ export const auditKinds = [
   "cas-created",
   "cas-started",
   "cas-restored",
+  "counter-bound",
   "policy-created",
   "policy-updated",
   "policy-read",

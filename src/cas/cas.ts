@@ -6,6 +6,7 @@ import { type Attestation, Attester, type AttestRequest } from "./attestation.ts
 import type { AuditPoint } from "./audit.ts"
 import { Challenger } from "./challenge.ts"
 import type { SignedHead } from "./head.ts"
+import { bindToCounter, type HeadCounter } from "./head-counter.ts"
 import { type Identity, loadIdentity } from "./identity.ts"
 import { Ledger, type Transaction } from "./ledger.ts"
 import { type ActResult, perform, type VolumeView, viewOf } from "./perform.ts"
@@ -265,6 +266,11 @@ export class Cas {
   ): Promise<SignedHead> {
     const { head } = await this.#ledger.transact((tx) => Promise.resolve(tx.log(kind, "", detail)))
     return head
+  }
+
+  /** See `bindToCounter`: throws `rollback` when the database is older than the counter. */
+  async bind(counter: HeadCounter, first: boolean): Promise<void> {
+    await bindToCounter(this.#ledger, counter, first)
   }
 
   close(): Promise<void> {

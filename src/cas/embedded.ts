@@ -23,14 +23,20 @@ export function masterKeyFile(path: string, create: boolean): Uint8Array {
       throw fromSystem(error, path, "coffer cas init makes a master key")
   }
   const key = randomBytes(32)
-  const fd = openSync(path, "wx", 0o600)
-  try {
-    writeSync(fd, `${toHex(key)}\n`)
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
+  writeNewFile(path, `${toHex(key)}\n`)
   return key
+}
+
+/** A file of mode 0600 that was not there before, durable when this returns. */
+export function writeNewFile(path: string, text: string): void {
+  try {
+    const fd = openSync(path, "wx", 0o600)
+    writeSync(fd, text)
+    fsyncSync(fd)
+    closeSync(fd)
+  } catch (error) {
+    throw fromSystem(error, path)
+  }
 }
 
 /** The transport of a CAS in this process: the same calls, with no network between. */

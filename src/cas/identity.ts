@@ -16,27 +16,24 @@ export interface Identity {
   readonly name: string
   /** 32 bytes: HMAC of lease tokens. */
   readonly tokenKey: Uint8Array
+  /** True when it was made by this opening: the database was empty. */
+  readonly created: boolean
 }
 
 const rowSchema = z.strictObject({ privateKey: z.string() })
 const rowName = "identity"
 
-export interface NewIdentity {
-  readonly identity: Identity
-  /** The row to write; not part of the state sum, because it is there before the first head. */
-  readonly sealed: Uint8Array
-}
-
-export function makeIdentity(master: Uint8Array, sealer: RowSealer): NewIdentity {
+/** The row to write. It is not part of the state sum, because it is there before the first head. */
+function newRow(sealer: RowSealer): Uint8Array {
   const { privateKey } = generateKeyPairSync("ed25519")
-  const row = { privateKey: privateKey.export({ type: "pkcs8", format: "der" }).toString("base64") }
-  return { identity: identityOf(privateKey, master), sealed: sealer.seal("meta", rowName, row) }
+  const der = privateKey.export({ type: "pkcs8", format: "der" })
+  return sealer.seal("meta", rowName, { privateKey: der.toString("base64") })
 }
 
-function identityOf(privateKey: KeyObject, master: Uint8Array): Identity {
+function identityOf(privateKey: KeyObject, master: Uint8Array, created: boolean): Identity {
   const publicKey = rawPublicKey(privateKey)
   const tokenKey = hkdfSha256(master, new Uint8Array(), labelBytes("casTokenKey"), 32)
-  return { privateKey, publicKey, name: toHex(publicKey), tokenKey }
+  return { privateKey, publicKey, name: toHex(publicKey), tokenKey, created }
 }
 
 /** Makes the identity when the database is empty and `create` says so. Safe when replicas start together. */
@@ -46,10 +43,11 @@ export async function loadIdentity(
   sealer: RowSealer,
   create: boolean,
 ): Promise<Identity> {
+  let created = false
   if (create)
     await backend.commit(async (reader) => {
-      if ((await reader.get("meta", rowName)) !== undefined) return []
-      return [{ table: "meta", key: rowName, value: makeIdentity(master, sealer).sealed }]
+      created = (await reader.get("meta", rowName)) === undefined
+      return created ? [{ table: "meta", key: rowName, value: newRow(sealer) }] : []
     })
   const sealed = await backend.get("meta", rowName)
   if (sealed === undefined)
@@ -65,5 +63,6 @@ export async function loadIdentity(
   return identityOf(
     createPrivateKey({ key: Buffer.from(privateKey, "base64"), format: "der", type: "pkcs8" }),
     master,
+    created,
   )
 }

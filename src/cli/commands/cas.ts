@@ -1,10 +1,10 @@
 import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from "node:fs"
 import { join } from "node:path"
 import { Command } from "commander"
+import { loadCollateral } from "../../attest/index.ts"
 import {
   type Cas,
   type CasServer,
-  masterKeyFile,
   openBackend,
   openCas,
   readBackup,
@@ -12,13 +12,15 @@ import {
   writeBackup,
 } from "../../cas/index.ts"
 import { CofferError, fromSystem } from "../../errors.ts"
+import { bindToTpm, masterKey, type TpmOptions } from "../cas-master.ts"
 import { type CasOptions, collect, dataDir, withCasOptions, withClient } from "../cas-options.ts"
 import type { Io } from "../io.ts"
 import { progressBar } from "../progress.ts"
 
-interface StoreOptions {
+interface StoreOptions extends TpmOptions {
   readonly store?: string
   readonly masterKey?: string
+  readonly collateral?: readonly string[]
   readonly json?: true
 }
 
@@ -44,8 +46,14 @@ export function casCommand(io: Io): Command {
 function withStore(command: Command): Command {
   return command
     .option("--store <store>", "a directory (SQLite), or postgres://USER@HOST/DATABASE")
-    .option("--master-key <file>", "64 hex digits; default: master.key in the directory")
+    .option("--master-key <file>", "64 hex digits, or sealed; default: master.key in the directory")
+    .option(
+      "--tpm <address>",
+      "/dev/tpmrm0, unix:PATH or HOST:PORT: unseals the key, and its counter binds the database",
+    )
 }
+
+const bindMs = 600_000
 
 interface Place {
   readonly store: string
@@ -64,7 +72,13 @@ async function open(options: StoreOptions, io: Io, create: boolean): Promise<Cas
   const { store, keyFile } = placeOf(options, io)
   // The directory is made by the store, so it comes before the key file in it.
   if (create) await (await openBackend(store)).close()
-  return await openCas({ store, master: masterKeyFile(keyFile, create), create })
+  const collateral = options.collateral ?? []
+  return await openCas({
+    store,
+    master: await masterKey(keyFile, options, create),
+    create,
+    evidence: collateral.length === 0 ? {} : { collateral: loadCollateral(collateral) },
+  })
 }
 
 async function withCas<T>(
@@ -83,12 +97,19 @@ async function withCas<T>(
 
 function initCommand(io: Io): Command {
   return withStore(
-    new Command("init").description("make a CAS: its master key, its identity, its database"),
+    new Command("init")
+      .description("make a CAS: its master key, its identity, its database")
+      .option(
+        "--seal-to <pcrs>",
+        "seal the master key to these PCRs of the TPM, for example sha256:7,sha256:11",
+      ),
   ).action(
     async (options: StoreOptions) =>
       await withCas(options, io, true, async (cas) => {
-        if ((await cas.head()).sequence === 0)
+        if (cas.identity.created) {
           await cas.note("cas-created", { identity: cas.identity.name })
+          await bindToTpm(cas, options, true)
+        }
         io.print(cas.identity.name)
         const { keyFile } = placeOf(options, io)
         io.warn(`The line above is the CAS's key: clients pin it. Its master key is ${keyFile}:`)
@@ -105,13 +126,23 @@ function serveCommand(io: Io): Command {
     .option("--listen <host:port>", "where services come in", "127.0.0.1:8441")
     .option("--page <host:port>", "where people look (page, metrics), or none", "127.0.0.1:8442")
     .option("--name <host>", "one more name for the certificate; again for more", collect)
+    .option(
+      "--collateral <path>",
+      "Intel's and AMD's files, file or folder; again for more",
+      collect,
+    )
     .option("--quiet", "no line for each request")
   return withStore(command).action(
     async (options: ServeOptions) =>
       await withCas(options, io, true, async (cas) => {
         await cas.verify()
-        const first = (await cas.head()).sequence === 0
+        const first = cas.identity.created
         await cas.note(first ? "cas-created" : "cas-started", { identity: cas.identity.name })
+        await bindToTpm(cas, options, first)
+        // What an adversary could put back unnoticed by the TPM is at most this long.
+        const binding = setInterval(() => {
+          void bindToTpm(cas, options, false).catch((error: unknown) => io.warn(String(error)))
+        }, bindMs)
         const api = hostPort(options.listen, "--listen")
         const page = options.page === "none" ? undefined : hostPort(options.page, "--page")
         const server = await serveCas({
@@ -127,6 +158,7 @@ function serveCommand(io: Io): Command {
         })
         await announce(cas, server, io)
         await signalled()
+        clearInterval(binding)
         await server.close()
       }),
   )
