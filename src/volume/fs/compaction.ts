@@ -1,17 +1,25 @@
 import type { FrameKind, Place } from "../frame-store.ts"
 import type { Core } from "./core.ts"
 import { maxPayload } from "./data.ts"
+import { e, errnoOf } from "./errno.ts"
 import { itemType, keyOf } from "./keys.ts"
 import { type Owner, ownersOf } from "./owners.ts"
 import { pageSize } from "./page.ts"
 
 const megabyte = 1024 * 1024
 /** Bytes that nothing needs, beside as many as are live: at `least` compaction begins, at `most` it is in a hurry. */
-const leastGarbage = 24 * megabyte
-const mostGarbage = 40 * megabyte
+const leastGarbage = 16 * megabyte
+const mostGarbage = 28 * megabyte
 /** Dead segments wait for a checkpoint; so much of them calls for one. */
-const deadLimit = 24 * megabyte
+const deadLimit = 16 * megabyte
 const checkMs = 100
+/** With less free space than this, garbage is collected before it is as much as that. */
+const scarce = 256 * megabyte
+const scarceGarbage = 8 * megabyte
+/** What one attempt on a full disk gains, and how long it may take. */
+const reclaimSize = 8 * megabyte
+const reclaimMs = 500
+const blockedMs = 5000
 
 interface Victim {
   readonly segment: number
@@ -51,7 +59,7 @@ export class Compaction {
     return this.#hurry
   }
 
-  #usage(): Usage {
+  #usage(last = Number.POSITIVE_INFINITY): Usage {
     const { store, catalog, checkpoints } = this.#core
     if (this.#checkpoints !== checkpoints) this.#done.clear()
     this.#checkpoints = checkpoints
@@ -65,7 +73,7 @@ export class Compaction {
       if (!segment.sealed) continue
       const live = catalog.live.of(segment.segment)
       if (live === 0) dead += segment.size
-      if (live === 0 || this.#done.has(segment.segment)) continue
+      if (live === 0 || segment.segment > last || this.#done.has(segment.segment)) continue
       const share = segment.stale ? -1 : live / segment.size
       stale ||= segment.stale
       if (share >= best) continue
@@ -87,6 +95,12 @@ export class Compaction {
         if (performance.now() > end) break
       }
       if (this.#victim === undefined) data.settle(true)
+    } catch (error) {
+      // The reserve is used up: what was copied is whole, the rest stays where it is.
+      if (errnoOf(error) !== e.ENOSPC) throw error
+      this.#victim = undefined
+      this.#checkAt = performance.now() + blockedMs
+      return false
     } finally {
       store.useReserve = false
     }
@@ -100,13 +114,23 @@ export class Compaction {
     if (now < this.#checkAt) return false
     const { size, live, dead, victim, stale } = this.#usage()
     const garbage = size - live - dead
-    const allowed = live * 0.8
+    const isScarce = this.#core.store.space().free < scarce
+    const allowed = isScarce ? live * 0.1 : live * 0.8
+    const least = isScarce ? scarceGarbage : leastGarbage
     this.#hurry = garbage > allowed + mostGarbage
     if (dead > deadLimit && dead > live / 8) {
       this.#core.checkpoint()
       return true
     }
-    if (victim === undefined || !(stale || garbage > allowed + leastGarbage)) {
+    if (dead > scarceGarbage && isScarce) {
+      this.#core.checkpoint()
+      return true
+    }
+    if (
+      victim === undefined ||
+      !this.#affordable(victim, size) ||
+      !(stale || garbage > allowed + least)
+    ) {
       this.#checkAt = now + checkMs
       return false
     }
@@ -189,30 +213,47 @@ export class Compaction {
   /** The disk is full: gives back what can be given back now. False: nothing was gained. */
   reclaim(): boolean {
     const core = this.#core
-    const before = this.#usage()
-    if (before.dead > 0) {
-      core.checkpoint()
-      return true
-    }
-    if (before.victim === undefined || before.size - before.live < 4 * megabyte) return false
-    const end = performance.now() + 1000
-    this.#choose(before.victim)
-    while (this.#victim !== undefined && performance.now() < end) this.run(end)
+    const { size, dead } = this.#usage()
+    if (dead === 0 && !this.#collectDead()) return false
     core.checkpoint()
-    return this.#usage().size < before.size
+    return this.#usage().size < size
+  }
+
+  // Copies segments within what is left of the reserve, until enough of them are dead.
+  #collectDead(): boolean {
+    const end = performance.now() + reclaimMs
+    for (;;) {
+      const { size, live, dead, victim } = this.#usage()
+      if (dead > reclaimSize || performance.now() > end) return true
+      const worth = size - live - dead > megabyte
+      if (victim === undefined || !worth || !this.#affordable(victim, size)) return dead > 0
+      this.#choose(victim)
+      while (this.#victim !== undefined) this.run(end)
+    }
+  }
+
+  // The store keeps an eighth of its size in reserve, 2 to 32 MiB; commits need some of it.
+  #affordable(victim: number, size: number): boolean {
+    const reserve = Math.min(32 * megabyte, Math.max(2 * megabyte, size / 8))
+    const { free } = this.#core.store.space()
+    return this.#core.catalog.live.of(victim) < free + reserve * 0.75
   }
 
   /** Compacts everything that is worth it, at once: the work of `coffer volume compact`. */
   runAll(onStep: (size: number, live: number) => void): void {
     this.#core.checkpoint()
+    // What this writes itself is not looked at again.
+    const last = Math.max(...this.#core.store.segments().map(({ segment }) => segment))
     for (;;) {
-      const { size, live, victim } = this.#usage()
+      const { size, live, victim } = this.#usage(last)
       onStep(size, live)
       if (victim === undefined) break
       this.#choose(victim)
       while (this.#victim !== undefined) this.run(performance.now() + 50)
     }
     this.#core.checkpoint()
+    const { size, live } = this.#usage()
+    onStep(size, live)
   }
 }
 

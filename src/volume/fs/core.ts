@@ -1,5 +1,4 @@
 // Hot path: see page.ts.
-import { CofferError, isErrno } from "../../errors.ts"
 import type { FrameStore, Place, Recovery } from "../frame-store.ts"
 import { Catalog } from "./catalog.ts"
 import { Clock } from "./clock.ts"
@@ -46,6 +45,8 @@ const storeLogLimit = 512 * megabyte
 const autoCommitMs = 5000
 const tableEntries = 2000
 const sliceMs = 2
+/** Bytes written between two slices of compaction that is in a hurry. */
+const compactEvery = megabyte
 /** Files that hold more go in slices. */
 const bigFile = 64 * megabyte
 
@@ -76,6 +77,7 @@ export class Core {
   #unsynced = false
   #logged = 0
   #closed = false
+  #compactedAt = 0
   /** Counts checkpoints: what a compaction freed is free after the next one. */
   checkpoints = 0
 
@@ -179,6 +181,9 @@ export class Core {
     if (tree.cache.needsTrim) tree.cache.trim()
     if (journal.size > journalLimit) this.commit(false)
     if (this.needsCheckpoint) this.#stepCheckpoint(2)
+    if (this.data.appended - this.#compactedAt < compactEvery) return
+    this.#compactedAt = this.data.appended
+    if (this.compaction.hurry) this.compaction.run(performance.now() + 2 * sliceMs)
   }
 
   /** Lets the cache shrink after a look. */
@@ -384,10 +389,4 @@ export class Core {
       this.store.close()
     }
   }
-}
-
-/** The errno (negative) that a fault of the store or the index is to the caller. */
-export function errnoOf(error: unknown): number {
-  const code = error instanceof CofferError ? error.facts["errno"] : undefined
-  return code === "ENOSPC" || isErrno(error, "ENOSPC") ? -28 : -5
 }

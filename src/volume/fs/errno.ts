@@ -1,3 +1,5 @@
+import { CofferError, isErrno } from "../../errors.ts"
+
 /** As the kernel wants them: negative. */
 export const e = {
   EPERM: -1,
@@ -18,3 +20,9 @@ export const e = {
   EOPNOTSUPP: -95,
   E2BIG: -7,
 } as const
+
+/** The errno (negative) that a fault of the store or the index is to the caller. */
+export function errnoOf(error: unknown): number {
+  const code = error instanceof CofferError ? error.facts["errno"] : undefined
+  return code === "ENOSPC" || isErrno(error, "ENOSPC") ? e.ENOSPC : e.EIO
+}

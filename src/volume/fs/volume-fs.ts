@@ -12,8 +12,8 @@ import type {
 } from "../../fuse/index.ts"
 import type { FrameStore, Recovery } from "../frame-store.ts"
 import { AttributeEditor } from "./attributes.ts"
-import { Core, errnoOf, type VolumeOptions } from "./core.ts"
-import { e } from "./errno.ts"
+import { Core, type VolumeOptions } from "./core.ts"
+import { e, errnoOf } from "./errno.ts"
 import type { Inode } from "./inode.ts"
 import { maxFileSize, maxNameSize } from "./keys.ts"
 import { Namespace } from "./namespace.ts"
@@ -209,7 +209,7 @@ export class VolumeFileSystem implements FileSystem {
 
   #writeData(inode: Inode, offset: number, source: Buffer, at: number, size: number): boolean {
     const { core } = this
-    for (let last = false; ; last = true) {
+    for (let attempt = 0; ; attempt += 1) {
       try {
         core.data.write(inode.id, offset, source, at, size)
         return true
@@ -223,7 +223,7 @@ export class VolumeFileSystem implements FileSystem {
         core.inodes.changed(inode)
         core.touch()
       }
-      if (last || !core.makeRoom()) return false
+      if (attempt === 4 || !core.compaction.reclaim()) return false
     }
   }
 
