@@ -3,12 +3,14 @@ import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { after, test } from "node:test"
 import { Command } from "commander"
-import { scratch } from "../../../test/support/cas.ts"
+import { Node, scratch } from "../../../test/support/cas.ts"
+import { openEmbeddedCas } from "../../cas/index.ts"
 import { exitCodeOf } from "../../errors.ts"
 import type { Io } from "../io.ts"
 import { casCommand } from "./cas.ts"
 import { keygenCommand } from "./keygen.ts"
 import { policyCommand } from "./policy.ts"
+import { volumeCasCommands } from "./volume-cas.ts"
 
 const place = scratch()
 after(place.remove)
@@ -37,6 +39,7 @@ async function coffer(...argv: readonly string[]): Promise<Ran> {
     .addCommand(casCommand(io))
     .addCommand(policyCommand(io))
     .addCommand(keygenCommand(io))
+  for (const command of volumeCasCommands(io)) program.addCommand(command)
   let code = 0
   try {
     await program.parseAsync([...argv], { from: "user" })
@@ -155,5 +158,44 @@ test("what is missing is said with what to do", async () => {
   assert.equal(unpinned.code, 2)
   assert.match(unpinned.err, /--cas-key: wanted 64 hex digits/)
   assert.equal((await coffer("policy", "show", "shop")).code, 2)
+  const unused = await coffer("reset", "shop/data", "--yes", "--key", file("alice.pem"))
+  assert.equal(unused.code, 6)
+  assert.match(unused.err, /found no shop\/data\/0/)
+  const bad = ["--to", "zz", "--sequence", "1", "--key", file("alice.pem")]
+  assert.equal((await coffer("restore", "shop/data", ...bad)).code, 2)
   assert.equal((await coffer("policy", "check", file("absent.yaml"))).code, 6)
 })
+
+test("a volume is restored and reset at the CAS by who may", async () => {
+  const { client, close } = await volumeInUse()
+  await close()
+  const key = ["--key", file("alice.pem")]
+  const to = ["--to", "11".repeat(32), "--sequence", "1"]
+  const restored = await coffer("restore", "shop/data", ...to, ...key)
+  assert.match(restored.out, /^shop\/data\/0: open, commit 1, tag 1111/)
+  assert.equal((await coffer("reset", "shop/data", ...key)).code, 2)
+  await coffer("keygen", "--access", file("mallory.pem"))
+  const stranger = await coffer("reset", "shop/data", "--yes", "--key", file("mallory.pem"))
+  assert.equal(stranger.code, 5)
+  const reset = await coffer("reset", "shop/data/0", "--yes", ...key)
+  assert.match(reset.out, /^shop\/data\/0: new, commit 0/)
+  assert.ok(client.seen !== undefined)
+})
+
+/** The volume `data` of the policy of the first test, after two commits. */
+async function volumeInUse() {
+  const embedded = await openEmbeddedCas(join(place.dir, "share", "coffer", "cas"))
+  const { client } = embedded
+  const node = await new Node().prepare(client)
+  const { volumes } = await client.attest({
+    policy: "shop",
+    service: "web",
+    makeEvidence: (binding) => node.evidence(binding, { mrEnclave: "a".repeat(64) }),
+  })
+  const [grant] = volumes
+  assert.ok(grant !== undefined)
+  const one = { sequence: 1, tag: "11".repeat(32) }
+  await client.moveTag("shop", grant, grant, one)
+  await client.moveTag("shop", grant, one, { sequence: 2, tag: "22".repeat(32) })
+  return { client, close: async () => await embedded.close() }
+}

@@ -1,3 +1,4 @@
+import { setTimeout } from "node:timers/promises"
 import { Command, Option } from "commander"
 import { displayName, toHex } from "../../bytes/index.ts"
 import { CofferError } from "../../errors.ts"
@@ -8,18 +9,15 @@ import {
   NodeDisk,
   PinFile,
   type Protection,
+  requestRekey,
   type StoreInfo,
   type VerifyReport,
   verifyVolume,
 } from "../../volume/index.ts"
 import type { Io } from "../io.ts"
 import { formatSize, progressBar } from "../progress.ts"
-import {
-  openVolumeForReading,
-  openVolumeForWriting,
-  readKeyFile,
-  type VolumeSource,
-} from "../volume-source.ts"
+import { openVolumeForReading, readKeyFile, type VolumeSource } from "../volume-source.ts"
+import { volumeCasCommands } from "./volume-cas.ts"
 import { volumeFileCommands } from "./volume-fs.ts"
 
 interface Json {
@@ -36,6 +34,7 @@ export function volumeCommand(io: Io): Command {
   command.addCommand(verifyCommand(io))
   command.addCommand(rekeyCommand(io))
   for (const other of volumeFileCommands(io)) command.addCommand(other)
+  for (const other of volumeCasCommands(io)) command.addCommand(other)
   return command
 }
 
@@ -173,15 +172,37 @@ function rekeyCommand(io: Io): Command {
       "after",
       "\nFrom then on only the new key opens the volume. Older data moves under it as the volume is used; `coffer volume compact`\nmoves it at once. Interrupted: run it again.",
     )
-    .action((directory: string, options: VolumeSource & Json & { newKeyFile: string }) => {
+    .action(async (directory: string, options: VolumeSource & Json & { newKeyFile: string }) => {
       const key = readKeyFile(options.keyFile ?? "")
       const newKey = readKeyFile(options.newKeyFile)
       if (Buffer.compare(key, newKey) === 0)
         throw new CofferError("usage", "wanted another key in --new-key-file, found the same one")
-      const { store, info } = openVolumeForWriting(directory, options)
-      store.rekey(newKey)
-      store.close()
-      if (options.json === true) io.print(JSON.stringify({ generation: info.generation + 1 }))
-      else io.print(`${directory}: under the new key, generation ${info.generation + 1}`)
+      const { generation } = await rekeyed(directory, key, newKey, options)
+      if (options.json === true) io.print(JSON.stringify({ generation }))
+      else io.print(`${directory}: under the new key, generation ${generation}`)
     })
+}
+
+const rekeyWaitMs = 30_000
+const rekeyPollMs = 200
+
+async function rekeyed(
+  directory: string,
+  key: Uint8Array,
+  newKey: Uint8Array,
+  { pin }: VolumeSource,
+): Promise<StoreInfo> {
+  const base = { disk: new NodeDisk(directory), key, newKey }
+  const anchor = pin === undefined ? undefined : PinFile.open(pin, "write")
+  const state = requestRekey(anchor === undefined ? base : { ...base, anchor })
+  if (state.kind === "done") return state.info
+  for (let waited = 0; waited < rekeyWaitMs; waited += rekeyPollMs) {
+    await setTimeout(rekeyPollMs)
+    const info = state.poll()
+    if (info !== undefined) return info
+  }
+  state.withdraw()
+  throw new CofferError("io", `${directory}: the process that has the volume did not answer`, {
+    hint: "stop that mount, and run this again",
+  })
 }
