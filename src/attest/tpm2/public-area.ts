@@ -1,6 +1,7 @@
 import { createPublicKey, type KeyObject } from "node:crypto"
 import { Cursor, concatBytes, toHex } from "../../bytes/index.ts"
 import { sha256 } from "../../crypto/index.ts"
+import { CofferError } from "../../errors.ts"
 import type { TpmHash } from "../claims.ts"
 import { algorithms, digestOf, readHash, sized, type TpmScheme } from "./structures.ts"
 
@@ -124,4 +125,15 @@ export function isAttestationKey(area: TpmPublic): boolean {
   const { fixedTpm, fixedParent, sensitiveDataOrigin, restricted, sign, decrypt } = attributeBits
   const wanted = fixedTpm | fixedParent | sensitiveDataOrigin | restricted | sign
   return (area.attributes & wanted) === wanted && (area.attributes & decrypt) === 0
+}
+
+/** The TPM Name of a TPMT_PUBLIC that must be an attestation key, hex: what policies enrol. */
+export function attestationKeyName(publicArea: Uint8Array): string {
+  const area = parseTpmPublic(publicArea)
+  const name = tpmName(area)
+  if (name === undefined || !isAttestationKey(area))
+    throw new CofferError("refused", "tpm key: wanted an attestation key, found another kind", {
+      reason: "ak-attributes",
+    })
+  return name
 }

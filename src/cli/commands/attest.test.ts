@@ -5,6 +5,7 @@ import { join } from "node:path"
 import { after, test } from "node:test"
 import { buildDcap } from "../../../test/support/dcap.ts"
 import { makeCrl, testNow } from "../../../test/support/pki.ts"
+import { noSwtpm, SoftwareTpm } from "../../../test/support/swtpm.ts"
 import { formatPem } from "../../der/index.ts"
 import { CofferError } from "../../errors.ts"
 import type { Io } from "../io.ts"
@@ -19,7 +20,11 @@ function path(name: string, content: string | Uint8Array): string {
   return file
 }
 
-async function run(...argv: readonly string[]) {
+function run(...argv: readonly string[]) {
+  return runVerb("verify", ...argv)
+}
+
+async function runVerb(...argv: readonly string[]) {
   const out: string[] = []
   const err: string[] = []
   const io: Io = {
@@ -37,7 +42,7 @@ async function run(...argv: readonly string[]) {
   const command = attestCommand(io)
   for (const each of [command, ...command.commands])
     each.exitOverride().configureOutput({ writeErr: () => undefined })
-  await command.parseAsync(["verify", ...argv], { from: "user" })
+  await command.parseAsync([...argv], { from: "user" })
   return { out: out.join("\n"), err: err.join("\n") }
 }
 
@@ -134,4 +139,24 @@ test("refusals, and what is missing, by their codes", async () => {
   )
   const nonce = hex(new Uint8Array(64).fill(3))
   assert.match((await run(quote, "--nonce", nonce, ...common)).out, /nonce/)
+})
+
+test("what a cache holds, what is stale, what is missing", async () => {
+  const now = await runVerb("collateral", all, "--now", String(testNow), "--json")
+  const listed: unknown = JSON.parse(now.out)
+  assert.partialDeepStrictEqual(listed, { missing: { intel: [] } })
+  const later = await runVerb("collateral", all, "--now", String(testNow + 9 * 86400))
+  assert.match(later.out, /^stale +tcb-info/m)
+  assert.match(later.out, /missing for intel: tcb-info, qe-identity, crl of Intel SGX Root CA/)
+})
+
+test("the name of a TPM's attestation key", { skip: noSwtpm }, async () => {
+  const software = await new SoftwareTpm().start()
+  try {
+    const file = join(folder, "ak.tpmt")
+    const { out } = await runVerb("ak", "--tpm", software.address, "--out", file)
+    assert.match(out, /^000b[0-9a-f]{64}$/)
+  } finally {
+    await software.stop()
+  }
 })

@@ -1,14 +1,18 @@
-import { readFileSync } from "node:fs"
+import { readFileSync, writeFileSync } from "node:fs"
 import { Command, InvalidArgumentError, Option } from "commander"
 import {
+  attestationKeyName,
   type EvidenceType,
   evidenceTypes,
   type LooseClaims,
+  listCollateral,
   loadCollateral,
+  missingCollateral,
   noCollateral,
   productionRoots,
   type Roots,
   rootsFrom,
+  Tpm,
   unhexed,
   verifyAny,
 } from "../../attest/index.ts"
@@ -42,7 +46,7 @@ Examples:
   coffer attest verify report.bin --type sev-snp --collateral certs/ --nonce 01020304
   coffer attest verify quote.msg --collateral ak.pem --nonce 00112233`
 
-/** `coffer attest verify EVIDENCE`. */
+/** `coffer attest verify EVIDENCE`, `coffer attest collateral PATH`, `coffer attest ak`. */
 export function attestCommand(io: Io): Command {
   const command = new Command("attest").description("verify attestation evidence")
   command
@@ -63,7 +67,75 @@ export function attestCommand(io: Io): Command {
     .option("--json", "print one JSON document")
     .addHelpText("after", help)
     .action((path: string, options: Options) => verify(path, options, io))
+  command
+    .command("collateral")
+    .description("show what a folder of collateral holds, and what of it is stale")
+    .argument("<path...>", "files and folders, as for --collateral")
+    .option("--now <unix>", "time to judge by (default: now)", seconds)
+    .option("--json", "print one JSON document")
+    .addHelpText("after", "\nExample:\n  coffer attest collateral /var/lib/coffer/collateral")
+    .action((paths: readonly string[], options: ListOptions) => list(paths, options, io))
+  command
+    .command("ak")
+    .description("print the name of this machine's TPM attestation key, for a policy to enrol")
+    .option("--tpm <address>", "/dev/…, unix:PATH or HOST:PORT of a software TPM", "/dev/tpmrm0")
+    .option("--out <file>", "write the key's public area too (TPMT_PUBLIC)")
+    .addHelpText(
+      "after",
+      "\nRun it where you trust the machine: enrolling says that this TPM may speak.",
+    )
+    .action((options: AkOptions) => showAk(options, io))
   return command
+}
+
+interface ListOptions {
+  readonly now?: number
+  readonly json?: true
+}
+
+interface AkOptions {
+  readonly tpm: string
+  readonly out?: string
+}
+
+function list(paths: readonly string[], options: ListOptions, io: Io): void {
+  const items = listCollateral(loadCollateral(paths), options.now ?? Math.floor(Date.now() / 1000))
+  const missing = {
+    intel: missingCollateral(items, "intel"),
+    amd: missingCollateral(items, "amd"),
+  }
+  if (options.json === true) {
+    io.print(JSON.stringify({ items, missing }))
+    return
+  }
+  for (const { kind, subject, from, until, state } of items)
+    io.print(`${state.padEnd(10)}  ${kind.padEnd(15)}  ${day(from)}  ${day(until)}  ${subject}`)
+  for (const [vendor, names] of Object.entries(missing))
+    if (names.length > 0) io.print(`missing for ${vendor}: ${names.join(", ")}`)
+}
+
+function day(time: number | undefined): string {
+  return time === undefined ? "-".padEnd(16) : new Date(time * 1000).toISOString().slice(0, 16)
+}
+
+async function showAk(options: AkOptions, io: Io): Promise<void> {
+  const tpm = await Tpm.open(options.tpm)
+  try {
+    const key = await tpm.createAttestationKey()
+    await tpm.flush(key.handle)
+    if (options.out !== undefined) writeOut(options.out, key.publicArea)
+    io.print(attestationKeyName(key.publicArea))
+  } finally {
+    await tpm.close()
+  }
+}
+
+function writeOut(path: string, bytes: Uint8Array): void {
+  try {
+    writeFileSync(path, bytes, { flag: "wx" })
+  } catch (error) {
+    throw fromSystem(error, path)
+  }
 }
 
 function collect(path: string, before: readonly string[]): readonly string[] {
