@@ -38,4 +38,5 @@ export type {
   VolumeAccess,
   VolumePolicy,
 } from "./schema.ts"
+export { policySkeleton, type SkeletonFacts } from "./skeleton.ts"
 export { type PartOf, substituteBytes, substituteText } from "./substitute.ts"

@@ -8,6 +8,7 @@ import {
   parsePolicy,
   policyFromValue,
   policyHash,
+  policySkeleton,
   policyWarnings,
   refusalText,
   substituteText,
@@ -218,5 +219,25 @@ test("warnings, and substitution that is not repeated", () => {
   assert.throws(
     () => substituteText("$$secret:t$$", () => new Uint8Array([255]), "env"),
     /bytes that are none/,
+  )
+})
+
+test("a skeleton is a good policy once the key is in", () => {
+  const facts = {
+    name: "shop",
+    service: "web",
+    mrEnclave: a,
+    signer: { mrsigner: b, product: 1, svn: 2 },
+    volumes: [{ name: "data", protection: "encrypted" as const }],
+    regions: [{ path: "/app/model", tag: b, key: "model-key" }],
+    admin: a,
+  }
+  const policy = parsePolicy(policySkeleton(facts), "x")
+  assert.equal(policy.services["web"]?.regions["/app/model"]?.key, "model-key")
+  assert.equal(policy.volumes["data"]?.freshness, "strict")
+  const { admin: _, ...unfilled } = { ...facts, regions: [], volumes: [] }
+  assert.match(
+    fault(policySkeleton(unfilled)),
+    /access\.keys\.admin: wanted 64 lower-case hex digits .* found "PUT THE LINE/,
   )
 })

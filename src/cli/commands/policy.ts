@@ -7,6 +7,7 @@ import {
   type Policy,
   parsePolicy,
   policyHash,
+  policySkeleton,
   policyWarnings,
 } from "../../policy/index.ts"
 import { act, type CasOptions, collect, withCasOptions, withClient } from "../cas-options.ts"
@@ -22,6 +23,7 @@ interface PutOptions extends CasOptions {
 export function policyCommand(io: Io): Command {
   return new Command("policy")
     .description("who may have which keys: write, check, and put into a CAS")
+    .addCommand(newCommand(io))
     .addCommand(checkCommand(io))
     .addCommand(diffCommand(io))
     .addCommand(putCommand(io, "create"))
@@ -36,6 +38,44 @@ export function readPolicyFile(file: string): Policy {
   } catch (error) {
     throw fromSystem(error, file)
   }
+}
+
+interface NewOptions {
+  readonly mrenclave: string
+  readonly service: string
+  readonly volume?: readonly string[]
+  readonly accessKey?: string
+}
+
+function newCommand(io: Io): Command {
+  return new Command("new")
+    .description("print a policy to begin with")
+    .argument("<name>", "the policy's name")
+    .requiredOption("--mrenclave <hex>", "what coffer measure prints")
+    .option("--service <name>", "the service's name", "web")
+    .option("--volume <name>", "an encrypted volume; again for more", collect)
+    .option("--access-key <hex>", "what coffer keygen --access prints: who may change the policy")
+    .addHelpText(
+      "after",
+      "\nExample:\n  coffer policy new shop --mrenclave $(coffer measure web) --volume data > shop.yaml",
+    )
+    .action((name: string, options: NewOptions) => {
+      const volumes = (options.volume ?? []).map((volume) => ({
+        name: volume,
+        protection: "encrypted" as const,
+      }))
+      const { mrenclave, service, accessKey } = options
+      const text = policySkeleton({
+        name,
+        service,
+        mrEnclave: mrenclave,
+        volumes,
+        ...(accessKey === undefined ? {} : { admin: accessKey }),
+      })
+      // With the key filled in it must be a good policy: names and digits came from the command line.
+      if (accessKey !== undefined) parsePolicy(text, "the new policy")
+      io.write(Buffer.from(text))
+    })
 }
 
 function checkCommand(io: Io): Command {
