@@ -1,13 +1,7 @@
 import { closeSync, openSync, readSync } from "node:fs"
 import { fromHex } from "../bytes/index.ts"
 import { CofferError, fromSystem } from "../errors.ts"
-import {
-  type Freshness,
-  NodeDisk,
-  openStore,
-  openStoreForReading,
-  PinFile,
-} from "../volume/index.ts"
+import { type Freshness, NodeDisk, openStoreForReading, PinFile } from "../volume/index.ts"
 
 /** What names a volume on the command line. */
 export interface VolumeSource {
@@ -50,23 +44,6 @@ export function readKeyFile(file: string): Uint8Array {
 export function freshnessOf(source: VolumeSource): Freshness {
   if (source.pinMode !== "periodic") return { mode: "strict" }
   return { mode: "periodic", everyMs: 1000, everyCommits: 10_000 }
-}
-
-function keyOf(source: VolumeSource): Uint8Array {
-  if (source.keyFile === undefined)
-    throw new CofferError("usage", "wanted the volume's key, found no --key-file")
-  return readKeyFile(source.keyFile)
-}
-
-/** Opens a volume's directory for writing; the pin, if any, moves with it. */
-export function openVolumeForWriting(directory: string, source: VolumeSource) {
-  const options = {
-    disk: new NodeDisk(directory),
-    key: keyOf(source),
-    settings: { freshness: freshnessOf(source) },
-  }
-  if (source.pin === undefined) return openStore(options)
-  return openStore({ ...options, anchor: PinFile.open(source.pin, "write") })
 }
 
 /** Opens a volume's directory for reading, at the pinned state when there is a pin. Without a key only an authenticated one. */

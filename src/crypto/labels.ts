@@ -45,6 +45,8 @@ export const labels = {
   volumeCommitTag: "coffer/v1/volume/commit-tag",
   /** HKDF: the key under which a rekeyed volume keeps its older keys. */
   volumeKeyWrap: "coffer/v1/volume/key-wrap",
+  /** HKDF: the key of a request to rekey a volume while it is mounted. */
+  volumeRekeyRequest: "coffer/v1/volume/rekey-request",
 } as const satisfies Record<string, string>
 
 export type Label = keyof typeof labels

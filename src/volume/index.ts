@@ -27,5 +27,6 @@ export {
   type WriteSettings,
 } from "./store/open.ts"
 export { PinFile } from "./store/pin-file.ts"
+export { requestRekey } from "./store/rekey.ts"
 export type { Finding } from "./store/verify.ts"
 export { type VerifyReport, verifyVolume } from "./verify-volume.ts"

@@ -79,6 +79,10 @@ export class RecordingDisk implements Disk {
     return this.#bytes(fd).length
   }
 
+  modified(): number {
+    return 0
+  }
+
   read(fd: number, target: Uint8Array, at: number, size: number, position: number): number {
     return this.#bytes(fd).copy(target, at, position, position + size)
   }

@@ -19,6 +19,8 @@ export interface Disk {
   create(name: string): number
   close(fd: number): void
   size(fd: number): number
+  /** When the file was last written, in milliseconds since 1970: the disk's word. */
+  modified(fd: number): number
   /** The count of bytes read: fewer than `size` only at the end of the file. */
   read(fd: number, target: Uint8Array, at: number, size: number, position: number): number
   /** Writes all, or throws. */

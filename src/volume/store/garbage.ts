@@ -25,12 +25,10 @@ export class Garbage {
     this.#now = now
   }
 
-  get count(): number {
-    return this.#files.length
-  }
-
-  add(path: string, segment: number, checkpoint: number): void {
-    this.#files.push({ path, segment, checkpoint, due: this.#now() + this.#graceMs })
+  /** `since`: from when on nothing names the file; default now. */
+  add(path: string, segment: number, checkpoint: number, since = this.#now()): void {
+    const due = Math.min(since, this.#now()) + this.#graceMs
+    this.#files.push({ path, segment, checkpoint, due })
   }
 
   /** Deletes what may be deleted, `anchored` being the anchored commit; returns the numbers of the segments. */

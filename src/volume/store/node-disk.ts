@@ -75,6 +75,10 @@ export class NodeDisk implements Disk {
     return fstatSync(fd).size
   }
 
+  modified(fd: number): number {
+    return fstatSync(fd).mtimeMs
+  }
+
   read(fd: number, target: Uint8Array, at: number, size: number, position: number): number {
     let done = 0
     while (done < size) {

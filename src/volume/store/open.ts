@@ -18,7 +18,7 @@ import { KeyRing } from "./keys.ts"
 import { ReadStore } from "./read-store.ts"
 import { readSegmentHeader, recoverAnchored, recoverUnanchored } from "./recover.ts"
 import type { Recovered } from "./replay.ts"
-import type { VolumeContext } from "./segments.ts"
+import { segmentPath, type VolumeContext } from "./segments.ts"
 import { VolumeStore } from "./store.ts"
 
 const mebi = 1024 * 1024
@@ -288,6 +288,7 @@ function begin(
       segmentSize: size,
       freshness,
       garbage,
+      now,
     },
   )
   for (const name of names) if (!known.has(name)) garbage.add(`segments/${name}`, 0, store.sequence)
@@ -295,6 +296,17 @@ function begin(
     store,
     recovery: recoveryOf(recovered),
     info: infoOf(context.header, recovered, store, epoch),
+  }
+}
+
+// What nothing names now was dropped by the last writer at the latest, which ended with the head.
+function lastWritten(disk: Disk, { head }: Recovered): number | undefined {
+  if (head.sequence === 0) return undefined
+  const fd = disk.open(segmentPath(head.id.salt))
+  try {
+    return disk.modified(fd)
+  } finally {
+    disk.close(fd)
   }
 }
 

@@ -25,6 +25,7 @@ import {
 import type { FreshnessKeeper } from "./freshness.ts"
 import type { Garbage } from "./garbage.ts"
 import { wrapOldKey } from "./keys.ts"
+import { takeRekeyRequest } from "./rekey-request.ts"
 import type { Recovered } from "./replay.ts"
 import { type NewFile, Room } from "./room.ts"
 import { SegmentCache } from "./segment-cache.ts"
@@ -36,6 +37,8 @@ export interface WriterOptions {
   readonly segmentSize: number
   readonly freshness: FreshnessKeeper
   readonly garbage: Garbage
+  /** Milliseconds since 1970. */
+  readonly now: () => number
 }
 
 /** Where the chain stands: the newest commit. */
@@ -75,6 +78,7 @@ export class VolumeStore implements FrameStore {
   #logSize: number
   #tableSize = 0
   #failure: CofferError | undefined
+  #requestAt = 0
   readonly #listed: boolean
   useReserve = false
 
@@ -229,6 +233,7 @@ export class VolumeStore implements FrameStore {
     if (this.#failure === undefined) {
       if (freshness.due() === 0) this.#anchored(() => freshness.retry())
       if (garbage.due() === 0) this.#collect(false)
+      this.#answerRequest()
     }
     return Math.min(freshness.due() ?? idleMs, garbage.due() ?? idleMs, idleMs)
   }
@@ -252,6 +257,18 @@ export class VolumeStore implements FrameStore {
     this.#rollOver(generation, { keys: wrapped })
     this.#sync()
     this.#anchored(() => this.#options.freshness.anchor())
+  }
+
+  // `coffer volume rekey` of a mounted volume leaves a request in the directory.
+  #answerRequest(): void {
+    const now = this.#options.now()
+    if (now < this.#requestAt) return
+    this.#requestAt = now + idleMs
+    const { keys } = this.#context
+    if (keys === undefined) return
+    const key = keys.get(this.#generation)
+    const newKey = takeRekeyRequest(this.#context, key, this.#generation, now)
+    if (newKey !== undefined) this.rekey(newKey)
   }
 
   /** The newest durable commit is anchored when this returns. */
