@@ -3,11 +3,12 @@
  * mount, a process, or a file. Arguments are the test files' patterns.
  */
 import { spawnSync } from "node:child_process"
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
 
 const patterns = process.argv.slice(2)
 const scratch = mkdtempSync("/var/tmp/coffer-test-")
+chmodSync(scratch, 0o711) // PostgreSQL runs as a user of its own below it
 const runId = scratch.slice(-6)
 
 function mounts(): Set<string> {
