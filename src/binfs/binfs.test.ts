@@ -94,6 +94,16 @@ function reversed(node: DirectoryNode): DirectoryNode {
   return { ...node, children: new Map(turned) }
 }
 
+test("an image that workers write is the one that this thread writes", () => {
+  const large = Array.from(
+    { length: 30 },
+    (_, i) => [`${i}`, file(bytesOfSeed(1_000_001, i))] as const,
+  )
+  const tree = directory(large)
+  const { bytes } = write(tree)
+  for (const workerCount of [1, 3]) assert.ok(write(tree, workerCount).bytes.equals(bytes))
+})
+
 test("holes come back as holes, and reads of any range are right", () => {
   const reader = open(image(write(sampleTree())))
   const contents = new Map<string, Content>()

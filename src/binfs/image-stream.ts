@@ -1,14 +1,11 @@
 // Hot path: every byte of an image is put into these buffers, and written and hashed from them.
-import { writeSync } from "node:fs"
 import { alignUp } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
 import type { BlockHasher } from "../verity/index.ts"
 import { blockSize, maxBlockCount } from "./format.ts"
 
-/** Appends whole blocks to an image in a file, and has them hashed meanwhile. */
+/** Appends whole blocks to an image; the hasher has them written and hashed meanwhile. */
 export class ImageStream {
-  readonly #fd: number
-  readonly #offset: number
   readonly #hasher: BlockHasher
   #buffer: Uint8Array
   /** The block at the beginning of the buffer. */
@@ -16,10 +13,8 @@ export class ImageStream {
   /** Bytes of the buffer that are in use; whole blocks. */
   #fill = 0
 
-  /** The image begins at `offset` of the file; the stream begins at its block `firstBlock`. */
-  constructor(fd: number, offset: number, firstBlock: number, hasher: BlockHasher) {
-    this.#fd = fd
-    this.#offset = offset
+  /** The stream begins at the image's block `firstBlock`. */
+  constructor(firstBlock: number, hasher: BlockHasher) {
     this.#firstBlock = firstBlock
     this.#hasher = hasher
     this.#buffer = hasher.buffer
@@ -70,19 +65,8 @@ export class ImageStream {
   flush(): void {
     if (this.#fill === 0) return
     this.#hasher.submit(this.#firstBlock, this.#fill)
-    writeAll(
-      this.#fd,
-      this.#buffer.subarray(0, this.#fill),
-      this.#offset + this.#firstBlock * blockSize,
-    )
     this.#firstBlock += this.#fill / blockSize
     this.#fill = 0
     this.#buffer = this.#hasher.buffer
   }
-}
-
-/** Writes all of `bytes` at `position`. */
-export function writeAll(fd: number, bytes: Uint8Array, position: number): void {
-  for (let at = 0; at < bytes.length; )
-    at += writeSync(fd, bytes, at, bytes.length - at, position + at)
 }

@@ -1,7 +1,8 @@
 import { alignUp, type ByteString, bytesOf } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
+import { workerUrl } from "../sys/index.ts"
 import { type DirectoryNode, type OnProgress, type TreeNode } from "../tree/index.ts"
-import { BlockHasher, hashTree } from "../verity/index.ts"
+import { BlockHasher, hashTree, type RingMemory } from "../verity/index.ts"
 import { directorySize, type Entry, encodeDirectory } from "./dirents.ts"
 import { storeContent } from "./file-data.ts"
 import {
@@ -16,7 +17,8 @@ import {
   zeroAreaBlock,
   zeroAreaSize,
 } from "./format.ts"
-import { ImageStream, writeAll } from "./image-stream.ts"
+import { type ImageWorkerData, sinkTo, writeAll } from "./image-sink.ts"
+import { ImageStream } from "./image-stream.ts"
 import { MetadataPacker } from "./metadata-packer.ts"
 import { type Survey, survey } from "./survey.ts"
 import { encodeXattrs, xattrsSize } from "./xattrs.ts"
@@ -33,7 +35,7 @@ export interface WrittenBinfs {
 
 export interface WriteOptions {
   readonly onProgress?: OnProgress
-  /** Hashing threads beside this one. Default: one a core. */
+  /** Threads beside this one that hash and write. Default: one less than there are cores. */
   readonly workerCount?: number
 }
 
@@ -47,7 +49,14 @@ export function writeBinfs(
   offset: number,
   options: WriteOptions = {},
 ): WrittenBinfs {
-  const hasher = new BlockHasher(options.workerCount)
+  const sink = sinkTo(fd, offset)
+  const worker = (memory: RingMemory) => ({
+    url: workerUrl("image", import.meta.url),
+    workerData: { memory, fd, offset } satisfies ImageWorkerData,
+  })
+  const { workerCount } = options
+  const count = workerCount === undefined ? {} : { workerCount }
+  const hasher = new BlockHasher({ sink, worker, ...count })
   try {
     return new Writer(survey(root), root, fd, offset, hasher, options.onProgress).run()
   } finally {
@@ -100,7 +109,7 @@ class Writer {
     this.#onProgress = onProgress
     const firstBlock = zeroAreaBlock(xattrsSize(root.meta.xattrs))
     this.#front = Buffer.alloc(firstBlock * blockSize)
-    this.#stream = new ImageStream(fd, offset, firstBlock, hasher)
+    this.#stream = new ImageStream(firstBlock, hasher)
     this.#zeroBlock = this.#stream.nextBlock
     this.#packer = new MetadataPacker(this.#stream)
     this.#places = new Float64Array(found.nodes.length + 1)

@@ -1,20 +1,26 @@
-// Hot path: the writer of an image fills slots, workers hash them, all without a turn of the event loop.
+// Hot path: the writer of an image fills slots, workers hash and sink them, all without a turn of the event loop.
 import { availableParallelism } from "node:os"
-import { Worker } from "node:worker_threads"
-import { workerUrl } from "../sys/index.ts"
+import { SHARE_ENV, Worker } from "node:worker_threads"
 import { hashBlocks } from "./hash-blocks.ts"
 import { blockSize, digestSize } from "./layout.ts"
 import {
   allocate,
   attach,
+  type BlockSink,
   blockCountWord,
-  hashedWord,
-  hashOne,
-  hashSlot,
+  blocksOf,
+  firstBlockOf,
+  firstBlockWord,
   type Ring,
+  type RingMemory,
+  runWorker,
   slotDigestSize,
   slotSize,
+  state,
+  stateWord,
   word,
+  workOne,
+  workSlot,
 } from "./ring.ts"
 
 const slotCount = 8
@@ -23,27 +29,32 @@ const workersFromJob = 8
 // A worker that died with a job in its hands must not stop us.
 const lostWorkerMs = 30_000
 
+export interface HasherOptions {
+  /** What is done with blocks besides hashing them, in this thread. Its errors come out of `buffer` and `finish`. */
+  readonly sink?: BlockSink
+  /** A worker that calls `workOnRing` with its `workerData` and a sink that does the same. Without it there are no workers. */
+  readonly worker?: (memory: RingMemory) => { readonly url: URL; readonly workerData: unknown }
+  /** Default: one less than there are cores, this thread being busy too; at least one. */
+  readonly workerCount?: number
+}
+
 /**
- * Hashes the blocks of a stream on all cores. The caller fills `buffer`, calls `submit`, and must be done with those
- * bytes (written them out) before it asks for the next `buffer`. Synchronous: it works while the event loop stands.
- * `close` ends the workers; call it once, also after an error.
+ * Hashes the blocks of a stream, and has them written, on all cores. The caller fills `buffer` and calls `submit`, and so
+ * on. Synchronous: it works while the event loop stands. `close` ends the workers; call it once, also after an error.
  */
 export class BlockHasher {
-  readonly #ring: Ring
+  readonly #options: HasherOptions
   readonly #memory = allocate(slotCount)
+  readonly #ring: Ring
   readonly #workers: Worker[] = []
-  readonly #workerCount: number
   #job = 0
   #collected = 0
-  /** The first block of each job that is under way, by slot. */
-  readonly #firstBlocks = new Float64Array(slotCount)
-  readonly #blockCounts = new Int32Array(slotCount)
   #leaves = Buffer.alloc(1 << 16)
   #blockCount = 0
 
-  constructor(workerCount = availableParallelism()) {
-    this.#ring = attach(this.#memory)
-    this.#workerCount = workerCount
+  constructor(options: HasherOptions = {}) {
+    this.#options = options
+    this.#ring = attach(this.#memory, options.sink ?? (() => undefined))
   }
 
   /** 1 MiB to fill. The same memory until `submit` is called. */
@@ -57,17 +68,16 @@ export class BlockHasher {
   submit(firstBlock: number, size: number): void {
     const slot = this.#job % slotCount
     const { control } = this.#ring
-    this.#firstBlocks[slot] = firstBlock
-    this.#blockCounts[slot] = size / blockSize
+    Atomics.store(control, firstBlockWord(slot), firstBlock | 0)
     Atomics.store(control, blockCountWord(slot), size / blockSize)
-    Atomics.store(control, hashedWord(slot), 0)
+    Atomics.store(control, stateWord(slot), state.pending)
     this.#job += 1
     Atomics.store(control, word.given, this.#job)
     Atomics.notify(control, word.given, 1)
     if (this.#job === workersFromJob) this.#startWorkers()
   }
 
-  /** For blocks that are not in the stream. */
+  /** For blocks that are not in the stream: hashed, not sunk. */
   hashNow(firstBlock: number, blocks: Uint8Array): void {
     this.#reserve(firstBlock + blocks.length / blockSize)
     hashBlocks(blocks, this.#leaves, firstBlock * digestSize)
@@ -79,44 +89,50 @@ export class BlockHasher {
     return this.#leaves.subarray(0, this.#blockCount * digestSize)
   }
 
+  /** After an error too: no worker touches what it was given once this returns. */
   close(): void {
-    Atomics.store(this.#ring.control, word.stop, 1)
-    // Whoever is about to wait for a job sees another number and asks again.
-    Atomics.store(this.#ring.control, word.given, -1)
-    Atomics.notify(this.#ring.control, word.given)
+    const { control } = this.#ring
+    // Nobody claims another job; those that are under way end first.
+    const claimed = Atomics.exchange(control, word.claimed, 2 ** 31 - 1)
+    for (let job = this.#collected; job < Math.min(claimed, this.#job); job += 1)
+      this.#await(job % slotCount)
+    Atomics.store(control, word.stop, 1)
+    Atomics.store(control, word.given, -1)
+    Atomics.notify(control, word.given)
     for (const worker of this.#workers) worker.unref()
   }
 
   #startWorkers(): void {
-    const url = workerUrl("hash", import.meta.url)
-    for (let i = 0; i < this.#workerCount; i += 1) {
-      const worker = new Worker(url, { workerData: this.#memory })
+    const { worker, workerCount = Math.max(1, availableParallelism() - 1) } = this.#options
+    if (worker === undefined) return
+    const { url, workerData } = worker(this.#memory)
+    for (let i = 0; i < workerCount; i += 1) {
+      const started = new Worker(url, { workerData, env: SHARE_ENV, trackUnmanagedFds: false })
       // A worker that cannot start takes no jobs, and this thread does them: nothing is lost but speed.
-      worker.on("error", () => undefined)
-      this.#workers.push(worker)
+      started.on("error", () => undefined)
+      this.#workers.push(started)
     }
   }
 
-  /** Takes over the digests of the oldest job, and hashes rather than waits. */
+  /** Takes over the digests of the oldest job, and works rather than waits. */
   #collect(): void {
     const slot = this.#collected % slotCount
-    const flag = hashedWord(slot)
-    while (Atomics.load(this.#ring.control, flag) === 0) {
-      if (hashOne(this.#ring)) continue
-      const outcome = Atomics.wait(this.#ring.control, flag, 0, lostWorkerMs)
-      if (outcome === "timed-out") hashSlot(this.#ring, slot)
-    }
-    const firstBlock = this.#firstBlocks[slot] ?? 0
-    const count = this.#blockCounts[slot] ?? 0
-    this.#reserve(firstBlock + count)
+    while (Atomics.load(this.#ring.control, stateWord(slot)) === state.pending)
+      if (!workOne(this.#ring)) this.#await(slot)
+    const blocks = blocksOf(this.#ring, slot)
+    const firstBlock = firstBlockOf(this.#ring, slot)
+    if (Atomics.load(this.#ring.control, stateWord(slot)) === state.unsunk)
+      this.#ring.sink(blocks, firstBlock)
+    this.#reserve(firstBlock + blocks.length / blockSize)
     const start = slot * slotDigestSize
-    this.#ring.digests.copy(
-      this.#leaves,
-      firstBlock * digestSize,
-      start,
-      start + count * digestSize,
-    )
+    const end = start + (blocks.length / blockSize) * digestSize
+    this.#ring.digests.copy(this.#leaves, firstBlock * digestSize, start, end)
     this.#collected += 1
+  }
+
+  #await(slot: number): void {
+    const outcome = Atomics.wait(this.#ring.control, stateWord(slot), state.pending, lostWorkerMs)
+    if (outcome === "timed-out") workSlot(this.#ring, slot)
   }
 
   #reserve(blockCount: number): void {
@@ -126,4 +142,9 @@ export class BlockHasher {
     this.#leaves.copy(grown)
     this.#leaves = grown
   }
+}
+
+/** The whole of a worker: does jobs until the hasher is closed. */
+export function workOnRing(memory: RingMemory, sink: BlockSink): void {
+  runWorker(attach(memory, sink))
 }

@@ -1,4 +1,4 @@
-import { sha256 } from "../crypto/index.ts"
+import { hash } from "node:crypto"
 import { hashBlocks } from "./hash-blocks.ts"
 import { blockSize, digestSize, hashAreaSize, verityLevels } from "./layout.ts"
 
@@ -32,7 +32,8 @@ export function hashTreeOfBytes(data: Uint8Array): HashTree {
   if (data.length === 0 || data.length % blockSize !== 0) {
     throw new TypeError(`wanted whole blocks of ${blockSize} bytes, not ${data.length} bytes`)
   }
-  if (data.length === blockSize) return { rootHash: sha256(data), area: new Uint8Array(0) }
+  if (data.length === blockSize)
+    return { rootHash: hash("sha256", data, "buffer"), area: new Uint8Array(0) }
   const leaves = Buffer.alloc((data.length / blockSize) * digestSize)
   hashBlocks(data, leaves)
   return hashTree(leaves)

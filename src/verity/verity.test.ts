@@ -21,6 +21,8 @@ function sourceOf(bytes: Uint8Array): ByteSource {
   }
 }
 
+const ringWorker = new URL("../../test/support/hash-ring.worker.ts", import.meta.url)
+
 test("levels stand top first and add up", () => {
   assert.deepEqual(verityLevels(1), [])
   assert.deepEqual(verityLevels(2), [{ firstBlock: 0, blockCount: 1 }])
@@ -36,8 +38,14 @@ test("levels stand top first and add up", () => {
 test("a stream hashed by workers has the same tree, with any number of workers", () => {
   const data = pattern(256 * 20 + 3)
   const want = toHex(hashTreeOfBytes(data).rootHash)
-  for (const workers of [0, 1, 3]) {
-    const hasher = new BlockHasher(workers)
+  for (const workerCount of [0, 1, 3]) {
+    const sunk = new Set<number>()
+    const given: number[] = []
+    const hasher = new BlockHasher({
+      workerCount,
+      sink: (_, firstBlock) => sunk.add(firstBlock),
+      worker: (workerData) => ({ url: ringWorker, workerData }),
+    })
     try {
       // Block 0 comes last, as the writer of an image does it, and slots have all sizes.
       let at = blockSize
@@ -46,13 +54,40 @@ test("a stream hashed by workers has the same tree, with any number of workers",
         const size = Math.min(i % 3 === 0 ? buffer.length : (i + 1) * blockSize, data.length - at)
         buffer.set(data.subarray(at, at + size))
         hasher.submit(at / blockSize, size)
+        given.push(at / blockSize)
         at += size
       }
       hasher.hashNow(0, data.subarray(0, blockSize))
       assert.equal(toHex(hashTree(hasher.finish()).rootHash), want)
+      // What a worker fails to sink, this thread sinks.
+      const odd = given.filter((firstBlock) => firstBlock % 2 === 1 || workerCount === 0)
+      assert.deepEqual(
+        odd.filter((firstBlock) => !sunk.has(firstBlock)),
+        [],
+      )
     } finally {
       hasher.close()
     }
+  }
+})
+
+test("an error of the sink comes out, and closing waits for what is under way", () => {
+  for (const workerCount of [0, 2]) {
+    const hasher = new BlockHasher({
+      workerCount,
+      sink: () => {
+        throw new Error("disk full")
+      },
+      worker: (workerData) => ({ url: ringWorker, workerData }),
+    })
+    assert.throws(() => {
+      for (let i = 0; i < 40; i += 1) {
+        hasher.buffer.fill(i)
+        hasher.submit(i * 256 + 1, hasher.buffer.length)
+      }
+      hasher.finish()
+    }, /disk full/)
+    hasher.close()
   }
 })
 
