@@ -1,12 +1,16 @@
 /** Bundles the command line and every worker into `dist/`: a start then reads a few files instead of hundreds. */
 import { globSync, rmSync } from "node:fs"
+import { basename } from "node:path"
 import { build } from "esbuild"
 
 rmSync("dist", { recursive: true, force: true })
 await build({
-  entryPoints: ["src/cli/main.ts", ...globSync("src/**/*.worker.ts")],
+  entryPoints: [
+    { in: "src/cli/main.ts", out: "main" },
+    { in: "src/runtime/main.ts", out: "coffer-oci" },
+    ...globSync("src/**/*.worker.ts").map((file) => ({ in: file, out: basename(file, ".ts") })),
+  ],
   outdir: "dist",
-  entryNames: "[name]",
   bundle: true,
   splitting: true,
   format: "esm",

@@ -9,6 +9,7 @@ import { keygenCommand } from "./commands/keygen.ts"
 import { measureCommand } from "./commands/measure.ts"
 import { policyCommand } from "./commands/policy.ts"
 import { protectCommand } from "./commands/protect.ts"
+import { runCommand } from "./commands/run.ts"
 import { sealCommand } from "./commands/seal.ts"
 import { signCommand } from "./commands/sign.ts"
 import { volumeCommand } from "./commands/volume.ts"
@@ -31,6 +32,7 @@ export function createProgram(io: Io): Command {
     .version("coffer 0.1.0")
     .addHelpText("after", exitCodes)
   program.addCommand(protectCommand(io))
+  program.addCommand(runCommand(io))
   program.addCommand(keygenCommand(io))
   program.addCommand(measureCommand(io))
   program.addCommand(signCommand(io))

@@ -33,6 +33,8 @@ export interface EnclaveInput {
   readonly command: readonly string[]
   /** Standard input, output and error of the service. */
   readonly stdio: readonly [number, number, number]
+  /** The command is a session of its own, so that signals of our terminal reach it once, through us. */
+  readonly ownGroup?: boolean
   readonly onIncident: (incident: Incident) => void
 }
 
@@ -126,6 +128,7 @@ function started(input: EnclaveInput, prepared: Prepared): Enclave {
   const open = manifest.stdin === "inherit" || manifest.debug
   const child = spawn("unshare", ["-m", "--propagation", "private", "sh", "-c", prepared.script], {
     stdio: [open ? stdin : "ignore", stdout, stderr, ...served.map(({ device }) => device)],
+    detached: input.ownGroup === true,
   })
   // The overlay asks its lower layer at once: the shield must answer before the child is through.
   const begun = Promise.all(served.map((mount) => mount.begin()))

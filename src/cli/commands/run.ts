@@ -1,0 +1,154 @@
+import { closeSync, mkdtempSync, openSync, rmSync, statSync, unlinkSync, writeSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { Command } from "commander"
+import { utf8OfByteString } from "../../bytes/index.ts"
+import { CofferError } from "../../errors.ts"
+import { imageTree, openImage, parseImageReference } from "../../oci/index.ts"
+import { sealedPath } from "../../protect/index.ts"
+import { type MeasuredFile, openSealed, type Running, runAlone } from "../../runtime/index.ts"
+import { lookup, readPieces } from "../../tree/index.ts"
+import type { Io } from "../io.ts"
+import { report } from "../report.ts"
+
+interface Options {
+  readonly volume: ReadonlyMap<string, string>
+  readonly quiet?: true
+}
+
+/** What `coffer run` ends with when the fault is not the service's. */
+const ourFailure = 125
+
+/** `coffer run`: a protected image, or a sealed binary, with no container engine. */
+export function runCommand(io: Io): Command {
+  return new Command("run")
+    .description(
+      "run the service of a protected image or a sealed binary, without a container engine",
+    )
+    .argument(
+      "<image>",
+      "oci:DIR[:TAG], oci-archive:FILE, docker://NAME, a local name, or a sealed binary's file",
+    )
+    .argument("[args...]", "after --: arguments that the measured manifest allows")
+    .option(
+      "--volume <name=dir>",
+      "directory of a volume that the manifest names; may be repeated",
+      addVolume,
+      new Map<string, string>(),
+    )
+    .option("--quiet", "say nothing but errors")
+    .addHelpText(
+      "after",
+      `
+Ends with the service's own exit status; 125 when Coffer could not start it.
+The service shares the host's network. Signals go to the service.
+
+Example:
+  coffer run localhost/shop:1-protected --volume data=/srv/shop -- --port=8080`,
+    )
+    .action(async (image: string, args: string[], options: Options) => {
+      try {
+        io.exitCode = await run(image, args, options, io)
+      } catch (error) {
+        report(error, io, false)
+        io.exitCode = ourFailure
+      }
+    })
+}
+
+function addVolume(value: string, volumes: ReadonlyMap<string, string>): Map<string, string> {
+  const [, name = "", directory = ""] = /^([^=]+)=(.+)$/.exec(value) ?? []
+  if (name === "") throw new CofferError("usage", `--volume: wanted NAME=DIR, found ${value}`)
+  return new Map([...volumes, [name, directory]])
+}
+
+async function run(image: string, args: readonly string[], options: Options, io: Io) {
+  const file = await openService(image)
+  let running: Running | undefined
+  const forward = (name: NodeJS.Signals) => running?.signal(name)
+  const terminal = process.stdin.isTTY && process.stdout.isTTY
+  for (const name of forwarded) process.on(name, forward)
+  try {
+    return await runAlone({
+      file,
+      args,
+      env: io.env,
+      volumes: options.volume,
+      terminal,
+      onIncident: (incident) => io.warn(JSON.stringify({ incident })),
+      onStart(started) {
+        running = started
+        if (options.quiet === true) return
+        const { name, debug } = file.sealed.manifest
+        io.warn(`coffer: ${name}, MrEnclave ${started.mrEnclave}${debug ? ", debug" : ""}`)
+        for (const what of started.reported) io.warn(`coffer: ${what}`)
+      },
+    })
+  } finally {
+    for (const name of forwarded) process.off(name, forward)
+    file.source.close()
+  }
+}
+
+const forwarded = [
+  "SIGTERM",
+  "SIGINT",
+  "SIGHUP",
+  "SIGQUIT",
+  "SIGUSR1",
+  "SIGUSR2",
+  "SIGWINCH",
+  "SIGCONT",
+] as const
+
+/** A sealed binary's file as it is; the one in an image as an unnamed copy. */
+async function openService(image: string): Promise<MeasuredFile> {
+  if (isFile(image)) return openSealed(image)
+  const source = await openImage(parseImageReference(image), {
+    platform: { os: "linux", architecture: process.arch === "arm64" ? "arm64" : "amd64" },
+    input: process.stdin,
+  })
+  try {
+    const tree = await imageTree(source, () => undefined)
+    try {
+      const node = lookup(tree.root, utf8OfByteString(sealedPath))
+      if (node?.kind !== "file")
+        throw new CofferError(
+          "refused",
+          `${image}: wanted a protected image, found one that is not`,
+          {
+            reason: "not-protected",
+            hint: `coffer protect ${image} NAME, and run that one`,
+          },
+        )
+      return copied(node.content)
+    } finally {
+      tree.close()
+    }
+  } finally {
+    source.close()
+  }
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() === true
+}
+
+function copied(content: Parameters<typeof readPieces>[0]): MeasuredFile {
+  const directory = mkdtempSync(join(tmpdir(), "coffer-run-"))
+  const path = join(directory, "service")
+  try {
+    const fd = openSync(path, "wx", 0o600)
+    try {
+      for (const { bytes } of readPieces(content, { offset: 0, size: content.size }))
+        writeSync(fd, bytes)
+    } finally {
+      closeSync(fd)
+    }
+    const file = openSealed(path)
+    unlinkSync(path)
+    return file
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
+  }
+}
