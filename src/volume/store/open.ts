@@ -291,7 +291,9 @@ function begin(
       now,
     },
   )
-  for (const name of names) if (!known.has(name)) garbage.add(`segments/${name}`, 0, store.sequence)
+  const since = lastWritten(disk, recovered)
+  for (const name of names)
+    if (!known.has(name)) garbage.add(`segments/${name}`, 0, store.sequence, since)
   return {
     store,
     recovery: recoveryOf(recovered),
