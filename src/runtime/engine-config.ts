@@ -51,9 +51,9 @@ const engineConfigSchema = z.looseObject({
       namespaces: z.array(namespace).nullish(),
       maskedPaths: texts.nullish(),
       readonlyPaths: texts.nullish(),
-      seccomp: z.unknown(),
+      seccomp: z.unknown().optional(),
     })
-    .default({ seccomp: undefined }),
+    .default({}),
 })
 export type EngineConfig = Readonly<z.output<typeof engineConfigSchema>>
 

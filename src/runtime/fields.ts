@@ -91,10 +91,14 @@ function* presentFields(value: object, prefix: string): Generator<[string, unkno
 }
 
 function isEmpty(value: unknown): boolean {
-  if (value === undefined || value === null || value === "" || value === false) return true
-  if (typeof value !== "object") return false
+  if (isNothing(value) || value === "" || value === false) return true
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return false
   // `hooks: { prestart: [] }` asks for nothing.
-  return Object.values(value).every(isEmpty)
+  return Object.values(value).every(isNothing)
+}
+
+function isNothing(value: unknown): boolean {
+  return value === undefined || value === null || (Array.isArray(value) && value.length === 0)
 }
 
 function isHarmless(config: EngineConfig): boolean {

@@ -21,7 +21,7 @@ export function renderHostFile(format: TypedFile["format"], text: string): strin
     )
   const rendered = lines.flatMap((line, i) => {
     const words = line
-      .replace(/[#;].*$/, "")
+      .replace(/[#;][^\n]*$/, "")
       .split(/[ \t\r]+/)
       .filter((word) => word !== "")
     if (words.length === 0) return []

@@ -132,7 +132,6 @@ function ownConfig(manifest: MeasuredManifest, options: RunOptions, id: string):
     hostname: id.slice(0, 63),
     mounts: ownMounts(manifest, options.volumes),
     linux: {
-      seccomp: undefined,
       // No network of its own: there is no engine that would connect it to anything.
       namespaces: ["pid", "mount", "ipc", "uts"].map((type) => ({ type })),
       maskedPaths: ["/proc/kcore"],
