@@ -156,6 +156,10 @@ function serveCommand(io: Io): Command {
               io.warn(JSON.stringify({ time: new Date().toISOString(), ...event }))
           },
         })
+        if (options.tpm === undefined)
+          io.warn(
+            "insecure: the master key is a plain file; `coffer cas init --tpm … --seal-to …` seals it",
+          )
         await announce(cas, server, io)
         await signalled()
         clearInterval(binding)
