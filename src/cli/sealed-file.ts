@@ -1,27 +1,78 @@
+import { statSync } from "node:fs"
 import { CofferError } from "../errors.ts"
-import {
-  type FileSource,
-  looksSealed,
-  openFile,
-  readSealed,
-  type SealedBinary,
-} from "../seal/index.ts"
+import { type ImageReference, parseImageReference } from "../oci/index.ts"
+import { openService } from "../protect/index.ts"
+import { looksSealed, openFile, readSealed, type SealedBinary } from "../seal/index.ts"
+import type { ByteSource } from "../verity/index.ts"
+import type { Io } from "./io.ts"
+import { progressBar } from "./progress.ts"
 
-/** Opens a sealed binary, reads its head, and closes the file when `use` is done. What is no sealed binary is a `config` error. */
-export async function withSealed<T>(
-  path: string,
-  use: (binary: SealedBinary, source: FileSource) => T | Promise<T>,
-): Promise<T> {
-  const source = openFile(path)
+/** For the help of the commands that take one. */
+export const binaryOrImage = "sealed binary, or a protected image as in coffer protect"
+
+/** What an argument means: a file that is there, else an image. */
+export type Subject =
+  | { readonly kind: "file"; readonly path: string }
+  | { readonly kind: "image"; readonly reference: ImageReference }
+
+export function subjectOf(text: string): Subject {
+  if (isFile(text)) return { kind: "file", path: text }
   try {
+    return { kind: "image", reference: parseImageReference(text) }
+  } catch (error) {
+    if (text.includes(":")) throw error
+    throw new CofferError("missing", `${text}: wanted a file or an image, found neither`, {
+      cause: error,
+    })
+  }
+}
+
+function isFile(path: string): boolean {
+  const found = statSync(path, { throwIfNoEntry: false })
+  return found !== undefined && !found.isDirectory()
+}
+
+/** Opens a file, or the sealed binary in a protected image, and closes it when `use` is done. */
+export async function withSubject<T>(
+  text: string,
+  io: Io,
+  use: (source: ByteSource) => T | Promise<T>,
+): Promise<T> {
+  const subject = subjectOf(text)
+  if (subject.kind === "file") {
+    const source = openFile(subject.path)
+    try {
+      return await use(source)
+    } finally {
+      source.close()
+    }
+  }
+  const bar = progressBar(io, "reading the image")
+  try {
+    const service = await openService(subject.reference, process.stdin, bar.update)
+    bar.end()
+    try {
+      return await use(service.sealed)
+    } finally {
+      service.close()
+    }
+  } finally {
+    bar.end()
+  }
+}
+
+/** The same, with the head read and checked. What is no sealed binary is a `config` error. */
+export async function withSealed<T>(
+  text: string,
+  io: Io,
+  use: (binary: SealedBinary, source: ByteSource) => T | Promise<T>,
+): Promise<T> {
+  return await withSubject(text, io, async (source) => {
     const start = new Uint8Array(Math.min(source.size, 0x5000))
     source.read(start, 0)
-    if (!looksSealed(start))
-      throw new CofferError("config", `${path}: wanted a sealed binary, found something else`, {
-        hint: "make one with: coffer seal DIR OUT --manifest coffer.yaml",
-      })
-    return await use(readSealed(source), source)
-  } finally {
-    source.close()
-  }
+    if (looksSealed(start)) return await use(readSealed(source), source)
+    throw new CofferError("config", `${text}: wanted a sealed binary, found something else`, {
+      hint: "make one with: coffer seal DIR OUT --manifest coffer.yaml",
+    })
+  })
 }

@@ -111,7 +111,8 @@ function openDockerArchive(tree: DirectoryNode, wanted: Wanted, close: () => voi
     layers: layers.map(({ blob }) => blob),
   }
   const blobs = { find: (digest: string) => stored.get(digest), close }
-  return { digest: configBlob.digest, manifest, config, layers, blobs, close }
+  const tag = wanted.tag ?? image.RepoTags?.[0]
+  return { digest: configBlob.digest, tag, manifest, config, layers, blobs, close }
 }
 
 function parseDockerManifest(bytes: Uint8Array, { what }: Wanted): readonly DockerImage[] {

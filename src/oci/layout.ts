@@ -23,6 +23,8 @@ export interface Layer {
 export interface SourceImage {
   /** Digest of the manifest: what `podman images --digests` shows. */
   readonly digest: string
+  /** What its store calls it; undefined when it has no name. */
+  readonly tag: string | undefined
   readonly manifest: ImageManifest
   readonly config: ImageConfig
   readonly layers: readonly Layer[]
@@ -68,7 +70,8 @@ export interface Wanted {
 /** The image that an `index.json` names by tag. */
 export function openIndexed(blobs: BlobStore, index: Uint8Array, wanted: Wanted): SourceImage {
   const chosen = chooseByTag(parseImageIndex(index).manifests, wanted)
-  return openManifest(blobs, chosen, wanted, indexDepth)
+  const image = openManifest(blobs, chosen, wanted, indexDepth)
+  return { ...image, tag: chosen.annotations?.[refName] }
 }
 
 export function checkLayoutVersion(bytes: Uint8Array, what: string): void {
@@ -187,5 +190,5 @@ function imageOf(blobs: BlobStore, digest: string, manifest: ImageManifest): Sou
     )
   }
   const layers = manifest.layers.map((blob, i) => ({ blob, diffId: diffIds[i] ?? "" }))
-  return { digest, manifest, config, layers, blobs, close: () => blobs.close() }
+  return { digest, tag: undefined, manifest, config, layers, blobs, close: () => blobs.close() }
 }

@@ -10,7 +10,7 @@ import { applyLayer } from "./layers.ts"
 import { openLayout, type Platform, type SourceImage } from "./layout.ts"
 import type { ImageReference } from "./reference.ts"
 import { skopeoCopy } from "./skopeo.ts"
-import { type Spool, spoolLayer, spoolStream } from "./spool.ts"
+import { layerInPlace, spoolLayer, spoolStream } from "./spool.ts"
 
 export interface OpenOptions {
   readonly platform: Platform
@@ -81,7 +81,10 @@ async function openThroughSkopeo(name: string, platform: Platform): Promise<Sour
   const remove = once(() => rmSync(directory, { recursive: true, force: true }))
   try {
     const choice = ["--override-os", platform.os, "--override-arch", platform.architecture]
-    await skopeoCopy(name, `oci:${directory}:image`, choice)
+    // Local storages have plain layers: compressing them only to read them again takes most of the time.
+    await skopeoCopy(name, `oci:${directory}:image`, choice, [
+      "--dest-oci-accept-uncompressed-layers",
+    ])
     const image = openLayout(directory, "image", platform)
     return {
       ...image,
@@ -102,9 +105,19 @@ export interface ImageTree {
   close(): void
 }
 
+export interface TreeOptions {
+  /** Layers stored as plain tars are read where they lie, with no copy: for content that is verified on every read. */
+  readonly inPlace?: boolean
+}
+
 /** Checks and applies all layers. Progress counts bytes of layers after decompression. */
-export async function imageTree(image: SourceImage, onProgress: OnProgress): Promise<ImageTree> {
-  const spools: Spool[] = []
+export async function imageTree(
+  image: SourceImage,
+  onProgress: OnProgress,
+  options: TreeOptions = {},
+): Promise<ImageTree> {
+  const openLayer = options.inPlace === true ? layerInPlace : spoolLayer
+  const spools: { close(): void }[] = []
   const close = once(() => {
     for (const spool of spools) spool.close()
   })
@@ -116,7 +129,7 @@ export async function imageTree(image: SourceImage, onProgress: OnProgress): Pro
   try {
     let root: DirectoryNode | undefined
     for (const layer of image.layers) {
-      const spool = await spoolLayer(image.blobs, layer.blob, layer.diffId, onSpooled)
+      const spool = await openLayer(image.blobs, layer.blob, layer.diffId, onSpooled)
       spools.push(spool)
       root = applyLayer(root, spool)
     }

@@ -9,9 +9,10 @@ export async function skopeoCopy(
   from: string,
   to: string,
   options: readonly string[] = [],
+  copyOptions: readonly string[] = [],
 ): Promise<void> {
   try {
-    await run("skopeo", [...options, "copy", "--quiet", from, to])
+    await run("skopeo", [...options, "copy", "--quiet", ...copyOptions, from, to])
   } catch (error) {
     if (isErrno(error, "ENOENT")) {
       throw new CofferError("missing", `image ${from}: wanted the tool skopeo, found none`, {

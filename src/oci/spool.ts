@@ -71,6 +71,32 @@ export async function spoolLayer(
   }
 }
 
+/**
+ * A layer that is stored as a plain tar, where it lies: its digest is checked once, and nothing is copied. The disk may
+ * answer the second read differently, so this is only for content that is verified again when it is read. Any other
+ * layer is spooled.
+ */
+export async function layerInPlace(
+  store: BlobStore,
+  layer: Descriptor,
+  diffId: string,
+  onRead: OnSpooled,
+): Promise<Pick<Spool, "size" | "read" | "close">> {
+  if (compressionOf(layer) !== "plain") return await spoolLayer(store, layer, diffId, onRead)
+  const what = `layer ${layer.digest}`
+  const stored = locate(store, layer, what)
+  const hash = createHash("sha256")
+  for (const piece of piecesOf(stored)) {
+    hash.update(piece)
+    onRead(piece.length)
+  }
+  const digest = hexDigest(hash)
+  for (const want of [layer.digest, diffId])
+    if (want.startsWith("sha256:") && want !== digest) throw wrongDigest(what, want, digest)
+  const read: Spool["read"] = (target, position) => stored.read(target, position)
+  return { size: stored.size, read, close: () => undefined }
+}
+
 export interface Spooled {
   readonly spool: Spool
   /** Of the bytes as stored. */

@@ -2,7 +2,7 @@ import { readSync } from "node:fs"
 import { toHex, utf8OfByteString } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
 import type { ManifestDraft } from "../manifest/index.ts"
-import type { Descriptor, LayoutWriter, SourceImage } from "../oci/index.ts"
+import type { Descriptor, ImageConfig, LayoutWriter } from "../oci/index.ts"
 import { writeTar } from "../tar/index.ts"
 import { type Content, type OnProgress, plainDirectory, TreeBuilder } from "../tree/index.ts"
 
@@ -15,10 +15,13 @@ export const annotationKeys = {
 } as const
 
 export interface ProtectedImage {
-  readonly source: SourceImage
+  /** Config of the source image, or of a protected one, which gives the same bytes. */
+  readonly config: ImageConfig
+  /** Of the source image's manifest. */
+  readonly sourceDigest: string | undefined
   /** The sealed binary, in an open file. */
   readonly sealed: Content
-  readonly manifest: ManifestDraft
+  readonly manifest: Pick<ManifestDraft, "user">
   readonly mrEnclave: Uint8Array
 }
 
@@ -59,7 +62,9 @@ export function writeProtectedImage(
   })
   const annotations = {
     [annotationKeys.mrEnclave]: toHex(image.mrEnclave),
-    [annotationKeys.sourceDigest]: image.source.digest,
+    ...(image.sourceDigest === undefined
+      ? {}
+      : { [annotationKeys.sourceDigest]: image.sourceDigest }),
   }
   const config = layout.addDocument(
     "application/vnd.oci.image.config.v1+json",
@@ -77,7 +82,7 @@ export function writeProtectedImage(
 type Json = Parameters<LayoutWriter["addDocument"]>[1]
 
 function protectedConfig(
-  { source: { config: source }, manifest: { user } }: ProtectedImage,
+  { config: source, manifest: { user } }: ProtectedImage,
   diffId: string,
   labels: Readonly<Record<string, string>>,
 ): Json {

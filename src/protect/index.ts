@@ -7,3 +7,5 @@
  */
 export { annotationKeys, sealedPath } from "./image.ts"
 export { type ProtectInput, type ProtectResult, protectImage } from "./protect.ts"
+export { openService, type ServiceInImage } from "./resolve.ts"
+export { type SignImageInput, signImage } from "./sign-image.ts"

@@ -13,8 +13,12 @@ import {
 } from "../manifest/index.ts"
 import { type ImageReference, imageTree, openImage, type SourceImage } from "../oci/index.ts"
 import {
+  type FileSource,
   findExecutable,
+  openFile,
+  readSealed,
   rootTree,
+  type SealedBinary,
   type SignInput,
   signSealed,
   textFile,
@@ -25,6 +29,7 @@ import type { DirectoryNode, OnProgress } from "../tree/index.ts"
 import { serviceDefaults } from "./defaults.ts"
 import { deliver, type Output } from "./deliver.ts"
 import { contentOfFd, writeProtectedImage } from "./image.ts"
+import { hostPlatform } from "./platform.ts"
 
 export interface ProtectInput {
   readonly from: ImageReference
@@ -39,6 +44,8 @@ export interface ProtectInput {
   readonly output: Output
   /** Called with what is being done, before it begins. */
   readonly progress: (step: string) => OnProgress
+  /** Sees the sealed binary, signed, before it goes into the image; for reports. */
+  readonly onSealed?: (sealed: SealedBinary, source: FileSource) => void
 }
 
 export interface ProtectResult {
@@ -72,10 +79,6 @@ export async function protectImage(input: ProtectInput): Promise<ProtectResult> 
   }
 }
 
-function hostPlatform(): { os: string; architecture: string } {
-  return { os: "linux", architecture: process.arch === "arm64" ? "arm64" : "amd64" }
-}
-
 async function protectTree(
   input: ProtectInput,
   image: SourceImage,
@@ -90,6 +93,7 @@ async function protectTree(
     writeBinfs(tree, fd, offset, { onProgress }),
   )
   const signed = input.sign === undefined ? undefined : signSealed(path, input.sign)
+  if (input.onSealed !== undefined) readBack(path, input.onSealed)
   const digest = await store(input, image, path, written, scratch)
   return {
     manifest,
@@ -99,6 +103,15 @@ async function protectTree(
     digest,
     sealedSize: written.size,
     warnings: manifestWarnings(manifest),
+  }
+}
+
+function readBack(path: string, use: NonNullable<ProtectInput["onSealed"]>): void {
+  const source = openFile(path)
+  try {
+    use(readSealed(source), source)
+  } finally {
+    source.close()
   }
 }
 
@@ -148,7 +161,8 @@ async function store(
     const sealed = contentOfFd(fd, fstatSync(fd).size)
     let digest = ""
     await deliver(input.to, scratch, input.output, (layout, tag) => {
-      const image = { source, sealed, manifest, mrEnclave }
+      const { config, digest: sourceDigest } = source
+      const image = { config, sourceDigest, sealed, manifest, mrEnclave }
       const made = writeProtectedImage(layout, image, input.progress("writing the image"))
       layout.finish(made, tag)
       digest = made.digest

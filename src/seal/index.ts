@@ -8,6 +8,10 @@
 export { archOf, findExecutable, textFile } from "./executable.ts"
 export { openImage, openTree } from "./files.ts"
 export {
+  type ClassCoverage,
+  coverage,
+  type FileClass,
+  fileClasses,
   type InventoryEntry,
   inventory,
   protectionOf,
@@ -21,6 +25,7 @@ export {
   provePath,
 } from "./proof.ts"
 export { looksSealed, readSealed, type SealedBinary } from "./read.ts"
+export { type SealedReport, sealedReport } from "./report.ts"
 export { rootTree } from "./root-tree.ts"
 export { looksLikeSdkEnclave, measureSdkEnclave } from "./sdk-enclave.ts"
 export { type SignInput, signSealed } from "./sign.ts"

@@ -44,7 +44,8 @@ function addMountPoint(tree: TreeBuilder, region: Region): void {
       `regions: ${region.path}: wanted ${wanted} in the image, or nothing, found a ${found.kind}`,
     )
   }
-  if (wantsFile) tree.put(path, mountPointFile)
+  // Each its own: one node in several places is a hard link.
+  if (wantsFile) tree.put(path, { ...mountPointFile })
   else if (tree.get(path) === undefined) tree.putDirectory(path, plainDirectory)
 }
 

@@ -2,16 +2,11 @@ import { Command } from "commander"
 import { type JsonValue, toHex } from "../../bytes/index.ts"
 import { CofferError } from "../../errors.ts"
 import { diffJson, type FieldChange } from "../../manifest/index.ts"
-import {
-  diffTrees,
-  type FileChange,
-  type FileSource,
-  openTree,
-  type SealedBinary,
-} from "../../seal/index.ts"
+import { diffTrees, type FileChange, openTree, type SealedBinary } from "../../seal/index.ts"
 import { describeFields } from "../../sgx/index.ts"
+import type { ByteSource } from "../../verity/index.ts"
 import type { Io } from "../io.ts"
-import { withSealed } from "../sealed-file.ts"
+import { binaryOrImage, withSealed } from "../sealed-file.ts"
 
 interface Options {
   readonly expectSame?: true
@@ -26,12 +21,14 @@ interface Difference {
   readonly files: readonly FileChange[]
 }
 
-/** `coffer diff A B`: why two sealed binaries do not have one MrEnclave. */
+/** `coffer diff A B`: why two sealed binaries, or the ones in two images, do not have one MrEnclave. */
 export function diffCommand(io: Io): Command {
   return new Command("diff")
-    .description("which files, manifest fields and signature differ between two sealed binaries")
-    .argument("<a>", "sealed binary")
-    .argument("<b>", "sealed binary")
+    .description(
+      "which files, manifest fields and signature differ between two sealed binaries or images",
+    )
+    .argument("<a>", binaryOrImage)
+    .argument("<b>", "the other one")
     .option("--expect-same", "exit 3 when MrEnclave differs")
     .option("--json", "print one JSON document")
     .addHelpText(
@@ -39,8 +36,8 @@ export function diffCommand(io: Io): Command {
       "\nExits 0 when the comparison was made, whatever it found; in scripts use --expect-same.",
     )
     .action(async (a: string, b: string, options: Options) => {
-      const found = await withSealed(a, (left, leftSource) =>
-        withSealed(b, (right, rightSource) => ({
+      const found = await withSealed(a, io, (left, leftSource) =>
+        withSealed(b, io, (right, rightSource) => ({
           sameMrEnclave: toHex(left.mrEnclave) === toHex(right.mrEnclave),
           mrEnclave: [toHex(left.mrEnclave), toHex(right.mrEnclave)] as const,
           manifest: diffJson(left.manifest, right.manifest),
@@ -63,9 +60,9 @@ export function diffCommand(io: Io): Command {
 
 function fileChanges(
   left: SealedBinary,
-  leftSource: FileSource,
+  leftSource: ByteSource,
   right: SealedBinary,
-  rightSource: FileSource,
+  rightSource: ByteSource,
 ): FileChange[] {
   // One root hash is one image: nothing needs to be read.
   if (left.manifest.verity.rootHash === right.manifest.verity.rootHash) return []

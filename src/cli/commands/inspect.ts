@@ -1,29 +1,31 @@
 import { Command } from "commander"
-import { displayName, toHex, utf8OfByteString } from "../../bytes/index.ts"
+import { displayName, utf8OfByteString } from "../../bytes/index.ts"
 import { CofferError } from "../../errors.ts"
-import { type MeasuredManifest, manifestWarnings, type Region } from "../../manifest/index.ts"
+import type { Region } from "../../manifest/index.ts"
 import {
   type CheckedProof,
+  type ClassCoverage,
   checkProof,
   expectMrEnclave,
-  type FileSource,
   type InventoryEntry,
-  inventory,
-  openTree,
   protectionOf,
   provePath,
-  type SealedBinary,
+  type SealedReport,
+  sealedReport,
 } from "../../seal/index.ts"
-import { describeFields } from "../../sgx/index.ts"
+import { fromHost, reportPage } from "../html/report-page.ts"
 import type { Io } from "../io.ts"
 import { formatSize } from "../progress.ts"
 import { readText } from "../read-text.ts"
-import { withSealed } from "../sealed-file.ts"
+import { regionText } from "../region-text.ts"
+import { binaryOrImage, withSealed } from "../sealed-file.ts"
+import { writeText } from "../write-text.ts"
 
 interface Options {
   readonly prove?: string
   readonly checkProof?: string
   readonly mrenclave?: string
+  readonly html?: string
   readonly json?: true
 }
 
@@ -31,18 +33,20 @@ interface Options {
 export function inspectCommand(io: Io): Command {
   return new Command("inspect")
     .description("show what is in a sealed binary and what protects it; prove single paths")
-    .argument("[binary]", "sealed binary")
+    .argument("[binary]", binaryOrImage)
     .option("--prove <path>", "print a proof of one path against MrEnclave, as JSON")
     .option("--check-proof <file>", "verify such a proof, without the binary")
     .option("--mrenclave <hex>", "with --check-proof: the MrEnclave that it must be for")
+    .option("--html <file>", "write the report as one page, with a picture of the root filesystem")
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
       `
 What is not protected comes first. Files are read through the hash tree; to compare every block: coffer binfs verify.
 
-Example:
+Examples:
   coffer inspect shop.sealed --prove /app/main.py > proof.json
+  coffer inspect oci:shop:1 --html shop.html
   coffer inspect --check-proof proof.json --mrenclave $(coffer measure shop.sealed)`,
     )
     .action(async (binary: string | undefined, options: Options) => {
@@ -52,13 +56,19 @@ Example:
       else if (options.mrenclave !== undefined)
         throw new CofferError("usage", "--mrenclave: wanted --check-proof with it, found none")
       else
-        await withSealed(binary, (sealed, source) => {
+        await withSealed(binary, io, (sealed, source) => {
           if (options.prove !== undefined)
             io.print(JSON.stringify(provePath(source, options.prove)))
-          else if (options.json === true) io.print(JSON.stringify(asJson(sealed, source)))
-          else for (const line of asText(sealed, source)) io.print(line)
+          else show(sealedReport(sealed, source), options, io)
         })
     })
+}
+
+function show(report: SealedReport, { html, json }: Options, io: Io): void {
+  if (html !== undefined) writeText(html, reportPage(report))
+  if (json === true) io.print(JSON.stringify(report))
+  else if (html === undefined) for (const line of asText(report)) io.print(line)
+  else io.print(`wrote ${html}`)
 }
 
 function check(binary: string | undefined, file: string, options: Options, io: Io): void {
@@ -80,80 +90,38 @@ function proofText({ mrEnclave, path, found }: CheckedProof): string[] {
   return [`MrEnclave ${mrEnclave}`, `holds ${shown}:`, ...fields]
 }
 
-function asJson({ manifest, ...binary }: SealedBinary, source: FileSource) {
-  return {
-    kind: "sealed-binary",
-    mrEnclave: toHex(binary.mrEnclave),
-    signature: binary.signature === undefined ? null : describeFields(binary.signature),
-    sizes: {
-      file: source.size,
-      head: manifest.binfs.offset,
-      binfs: manifest.binfs.size,
-      verity: manifest.verity.size,
-    },
-    unprotected: manifest.regions.filter((region) => protectionOf(region) === "none"),
-    warnings: manifestWarnings(manifest),
-    manifest,
-    files: inventory(openTree(source, manifest), manifest),
-  }
-}
-
-function asText({ manifest, mrEnclave, signature }: SealedBinary, source: FileSource): string[] {
-  const files = inventory(openTree(source, manifest), manifest)
-  const { binfs, verity } = manifest
+function asText(report: SealedReport): string[] {
+  const { manifest, mrEnclave, signature, sizes, files } = report
   const signed =
-    signature === undefined
+    signature === null
       ? "none"
-      : `MrSigner ${toHex(signature.mrSigner)}, product ${signature.isvProdId}, SVN ${signature.isvSvn}, date ${signature.date}`
-  const parts = `head ${formatSize(binfs.offset)}, files ${formatSize(binfs.size)}, hash tree ${formatSize(verity.size)}`
+      : `MrSigner ${String(signature["mrSigner"])}, product ${String(signature["isvProdId"])}, SVN ${String(signature["isvSvn"])}, date ${String(signature["date"])}`
+  const parts = `head ${formatSize(sizes.head)}, files ${formatSize(sizes.binfs)}, hash tree ${formatSize(sizes.verity)}`
   return [
     ...regionLines("Not protected:", manifest.regions, true),
-    ...warningLines(manifest),
+    ...report.warnings.map((warning) => `Warning: ${warning}`),
     `${manifest.name}: sealed binary for ${manifest.arch}`,
-    `  MrEnclave  ${toHex(mrEnclave)}`,
+    `  MrEnclave  ${mrEnclave}`,
     `  signature  ${signed}`,
     `  runs       ${manifest.argv.map((arg) => JSON.stringify(arg)).join(" ")} as ${manifest.user.uid}:${manifest.user.gid} in ${manifest.cwd}`,
-    `  from host  ${hostInputs(manifest)}`,
-    `  size       ${formatSize(source.size)}: ${parts}`,
+    `  from host  ${fromHost(manifest)}`,
+    `  size       ${formatSize(sizes.file)}: ${parts}`,
     ...regionLines("Regions:", manifest.regions, false),
+    "Coverage:",
+    ...report.coverage.map((found) => coverageLine(found)),
     "Files:",
     ...files.map((file) => fileLine(file)),
   ]
 }
 
-function warningLines(manifest: MeasuredManifest): string[] {
-  return manifestWarnings(manifest).map((warning) => `Warning: ${warning}`)
-}
-
-function hostInputs(manifest: MeasuredManifest): string {
-  const inputs = [
-    ...Object.keys(manifest.env.allow).map((name) => `$${name}`),
-    ...manifest.args.allow.map((pattern) => `arguments /${pattern}/`),
-    ...(manifest.stdin === "inherit" ? ["stdin"] : []),
-    ...manifest.exec.map((argv) => `exec ${argv.join(" ")}`),
-  ]
-  return inputs.length === 0 ? "nothing" : inputs.join(", ")
+function coverageLine({ class: name, fileCount, size }: ClassCoverage): string {
+  return `  ${name.padEnd(13)} ${String(fileCount).padStart(8)} files ${String(size).padStart(14)} bytes`
 }
 
 function regionLines(title: string, regions: readonly Region[], unprotected: boolean): string[] {
   const chosen = regions.filter((region) => (protectionOf(region) === "none") === unprotected)
   if (chosen.length === 0) return []
   return [title, ...chosen.map((region) => `  ${region.path}  ${regionText(region)}`)]
-}
-
-function regionText(region: Region): string {
-  switch (region.kind) {
-    case "measured":
-      return "measured"
-    case "image":
-      return `${region.protection}, from the image, changes are forgotten${region.tag === undefined ? "" : ", measured"}`
-    case "scratch":
-      return `encrypted, empty at start, forgotten${region.size === undefined ? "" : `, at most ${formatSize(region.size)}`}`
-    case "volume":
-      return `${region.protection}, persistent, volume ${region.volume}`
-    case "host":
-      return `the host's (${region.format})`
-  }
 }
 
 function fileLine(file: InventoryEntry): string {

@@ -3,18 +3,18 @@ import { Command } from "commander"
 import { toHex } from "../../bytes/index.ts"
 import { CofferError, fromSystem } from "../../errors.ts"
 import {
-  type FileSource,
   looksLikeSdkEnclave,
   looksSealed,
   measurePages,
   measureSdkEnclave,
-  openFile,
   readSealed,
   writeAll,
 } from "../../seal/index.ts"
 import { describeFields, type RecordSink, SgxsReader } from "../../sgx/index.ts"
+import type { ByteSource } from "../../verity/index.ts"
 import type { Io } from "../io.ts"
 import { progressBar } from "../progress.ts"
+import { binaryOrImage, withSubject } from "../sealed-file.ts"
 
 interface Options {
   readonly sgxs?: string
@@ -23,11 +23,11 @@ interface Options {
 
 type Measured = Readonly<Record<string, unknown>> & { readonly mrEnclave: string }
 
-/** `coffer measure FILE`: MrEnclave of a sealed binary, an `.sgxs` stream, or an enclave of the SGX SDK. */
+/** `coffer measure FILE`: MrEnclave of a sealed binary (in its file or in an image), an `.sgxs` stream, or an enclave of the SGX SDK. */
 export function measureCommand(io: Io): Command {
   return new Command("measure")
     .description("print MrEnclave")
-    .argument("<file>", "sealed binary, .sgxs stream, or signed enclave of Intel's SDK")
+    .argument("<file>", `${binaryOrImage}; or .sgxs stream, or signed enclave of Intel's SDK`)
     .option("--sgxs <file>", "write the stream of SGX records: its SHA-256 is MrEnclave")
     .option("--json", "print one JSON document")
     .addHelpText(
@@ -36,20 +36,16 @@ export function measureCommand(io: Io): Command {
 The files in a sealed binary are in MrEnclave by the root hash of their hash tree; coffer binfs verify compares them all.
 
 Example:
-  coffer measure shop.sealed --sgxs shop.sgxs && sha256sum shop.sgxs`,
+  coffer measure shop.sealed --sgxs shop.sgxs && sha256sum shop.sgxs
+  coffer measure localhost/shop:1-protected`,
     )
-    .action((file: string, options: Options) => {
-      const source = openFile(file)
-      try {
-        const found = measure(source, file, options, io)
-        io.print(options.json === true ? JSON.stringify(found) : found.mrEnclave)
-      } finally {
-        source.close()
-      }
+    .action(async (file: string, options: Options) => {
+      const found = await withSubject(file, io, (source) => measure(source, file, options, io))
+      io.print(options.json === true ? JSON.stringify(found) : found.mrEnclave)
     })
 }
 
-function measure(source: FileSource, file: string, options: Options, io: Io): Measured {
+function measure(source: ByteSource, file: string, options: Options, io: Io): Measured {
   const start = new Uint8Array(Math.min(source.size, 0x5000))
   source.read(start, 0)
   const tag = Buffer.from(start.subarray(0, 8)).toString("latin1")
@@ -67,7 +63,7 @@ function measure(source: FileSource, file: string, options: Options, io: Io): Me
   )
 }
 
-function measureSealed(source: FileSource, options: Options): Measured {
+function measureSealed(source: ByteSource, options: Options): Measured {
   const binary = readSealed(source)
   if (options.sgxs !== undefined)
     writeStream(options.sgxs, (sink) => measurePages(binary.stub, binary.manifestPages, sink))
@@ -116,7 +112,7 @@ function writeStream(file: string, emit: (sink: RecordSink) => void): void {
 
 const pieceSize = 1 << 20
 
-function measureStream(source: FileSource, options: Options, io: Io): Measured {
+function measureStream(source: ByteSource, options: Options, io: Io): Measured {
   if (options.sgxs !== undefined)
     throw new CofferError("usage", "--sgxs: wanted a sealed binary, found a stream already")
   const reader = new SgxsReader()
