@@ -1,18 +1,20 @@
-import { fromHex, toHex } from "../bytes/index.ts"
+import { equalBytes, fromHex, toHex } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
 import { isAzureEvidence } from "./azure/evidence.ts"
 import { verifyAzureEvidence } from "./azure/verify.ts"
 import { parsed, refuse } from "./checks.ts"
-import type { AzureClaims, SgxClaims, SnpClaims, TdxClaims, Tpm2Claims } from "./claims.ts"
+import type { PlatformClaims, SgxClaims, SnpClaims, TdxClaims, Tpm2Claims } from "./claims.ts"
 import type { AttestationKey, Collateral } from "./collateral.ts"
 import { verifyDcapQuote } from "./dcap/verify.ts"
+import { parseEvidence, parsePlatformEvidence } from "./evidence/schema.ts"
+import { verifyPlatform } from "./evidence/verify.ts"
 import type { Roots } from "./roots.ts"
 import { snpReportSize } from "./snp/report.ts"
 import { verifySnpReport } from "./snp/verify.ts"
 import { parsePcrFile } from "./tpm2/pcr-file.ts"
 import { verifyTpmQuote } from "./tpm2/verify.ts"
 
-export const evidenceTypes = ["tdx", "sev-snp", "tpm2", "sgx", "azure"] as const
+export const evidenceTypes = ["tdx", "sev-snp", "tpm2", "sgx", "azure", "coffer"] as const
 export type EvidenceType = (typeof evidenceTypes)[number]
 
 /** A quote or report as a file, from wherever it comes; not bound to any CAS. */
@@ -33,7 +35,7 @@ export interface LooseContext {
   readonly nonce: Uint8Array | undefined
 }
 
-export type LooseClaims = TdxClaims | SgxClaims | SnpClaims | Tpm2Claims | AzureClaims
+export type LooseClaims = PlatformClaims
 
 /** Genuine? Any kind of quote that we know. Pure. */
 export function verifyAny(evidence: LooseEvidence, context: LooseContext): LooseClaims {
@@ -52,14 +54,38 @@ export function verifyAny(evidence: LooseEvidence, context: LooseContext): Loose
       return verifyAzureEvidence(textOf(evidence.bytes), context)
     case "tpm2":
       return verifyLooseTpm(evidence, context)
+    case "coffer":
+      return verifyOwn(textOf(evidence.bytes), context)
   }
 }
 
 // Azure's JSON has the report of the machine in it: who asks for that one means the whole.
 function typeFor({ bytes, type }: LooseEvidence): EvidenceType {
   if (type === undefined) return typeOf(bytes)
-  const json = /^\s*\{/.test(textOf(bytes.subarray(0, 16)))
-  return json && (type === "sev-snp" || type === "tdx") ? "azure" : type
+  const json = isJson(bytes)
+  return json && (type === "sev-snp" || type === "tdx") ? typeOf(bytes) : type
+}
+
+function isJson(bytes: Uint8Array): boolean {
+  return /^\s*\{/.test(textOf(bytes.subarray(0, 16)))
+}
+
+// Our own evidence, or the platform's part of it. `nonce` is the platform's: what the exchange's would be, only a CAS knows.
+function verifyOwn(text: string, context: LooseContext): PlatformClaims {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    throw refuse("evidence-malformed", "evidence: wanted JSON, found something else")
+  }
+  const whole = typeof value === "object" && value !== null && "platform" in value
+  const platform = whole ? parseEvidence(value).platform : parsePlatformEvidence(value)
+  if (platform.type === "sgx")
+    return verifyDcapQuote(fromHex(platform.quote) ?? new Uint8Array(), context)
+  const { nonce } = context
+  const acceptsPlatformNonce = (found: Uint8Array) =>
+    nonce === undefined || equalBytes(found, nonce)
+  return verifyPlatform(platform, { ...context, acceptsPlatformNonce }).claims
 }
 
 function textOf(bytes: Uint8Array): string {
@@ -69,7 +95,7 @@ function textOf(bytes: Uint8Array): string {
 function typeOf(bytes: Uint8Array): EvidenceType {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
   const head = bytes.length >= 8 ? view.getUint32(0, true) : 0
-  if (/^\s*\{/.test(textOf(bytes.subarray(0, 16))) && isAzureEvidence(textOf(bytes))) return "azure"
+  if (isJson(bytes)) return isAzureEvidence(textOf(bytes)) ? "azure" : "coffer"
   if (head === 0x474354ff) return "tpm2"
   if (bytes.length === snpReportSize && head >= 2 && head <= 5) return "sev-snp"
   const tee = bytes.length >= 8 ? view.getUint32(4, true) : 0

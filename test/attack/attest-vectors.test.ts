@@ -176,6 +176,8 @@ function textOf(claims: LooseClaims): string {
       return `${claims.product} ${claims.signer}${claims.policy.debug ? " debug" : ""}`
     case "tpm2":
       return claims.signatureHash
+    case "insecure-sim":
+      return "insecure"
     case "azure":
       return `${textOf(claims.hardware)} and ${textOf(claims.tpm)}`
   }

@@ -5,6 +5,8 @@ import { CofferError } from "../../errors.ts"
 
 /** Evidence of an Azure confidential VM: the paravisor (HCL) has the hardware's report, its virtual TPM the rest. */
 export interface AzureEvidence {
+  /** From version 2 on the guest puts the nonce into the runtime data too. */
+  readonly version: 0 | 1 | 2
   readonly hcl: HclReport
   /** TPMS_ATTEST and a bare RSASSA signature over it. */
   readonly message: Uint8Array
@@ -26,11 +28,14 @@ export interface HclReport {
   /** The virtual TPM's attestation key, as JWK. */
   readonly akModulus: string
   readonly akExponent: string
+  /** What the guest put into the runtime data before the report was made: 64 bytes, zeros when nothing. */
+  readonly userData: Uint8Array
 }
 
 const hclHeaderSize = 32
 const hardwareSize = 1184
 const runtimeHeaderSize = 20
+const hclSize = 2600
 
 const runtimeSchema = z.object({
   keys: z.array(
@@ -41,14 +46,16 @@ const runtimeSchema = z.object({
       n: z.string().optional(),
     }),
   ),
+  "vm-configuration": z.record(z.string(), z.unknown()),
+  "user-data": z.string(),
 })
 
 /** Only the hardware report and the runtime data are signed, so every other byte must be what it has to be. */
 export function parseHclReport(bytes: Uint8Array): HclReport {
   const cursor = new Cursor(bytes, "hcl report")
+  if (bytes.length !== hclSize) throw cursor.fault("size", String(hclSize), String(bytes.length))
   cursor.expect(utf8("HCLA"), "signature")
   const version = cursor.u32("version")
-  if (version !== 1 && version !== 2) throw cursor.fault("version", "1 or 2", String(version))
   const size = cursor.u32("size")
   const request = cursor.u32("request type")
   if (request !== 2) throw cursor.fault("request type", "2 (report)", String(request))
@@ -72,24 +79,34 @@ export function parseHclReport(bytes: Uint8Array): HclReport {
     throw cursor.fault("report type", "2 (SNP) or 4 (TDX)", String(reportType))
   const runtimeData = cursor.bytes(runtimeSize, "runtime data")
   cursor.zeros(cursor.remaining, "padding")
-  const { n, e } = attestationKeyOf(runtimeData)
+  const { n, e, userData, persistence } = readRuntimeData(runtimeData)
+  // Nothing signs the header. Its second version came with what the runtime data, which is signed, says of persistence.
+  const wantedVersion = persistence ? 2 : 1
+  if (version !== wantedVersion)
+    throw cursor.fault("version", String(wantedVersion), String(version))
   return {
     tee: reportType === 2 ? "sev-snp" : "tdx",
     hardwareReport,
     runtimeData,
     akModulus: n,
     akExponent: e,
+    userData,
   }
 }
 
-function attestationKeyOf(runtimeData: Uint8Array): { n: string; e: string } {
-  const value = json(Buffer.from(runtimeData).toString("utf8"), "hcl runtime data")
-  const result = runtimeSchema.safeParse(value)
-  const keys = result.success ? result.data.keys.filter((key) => key.kid === "HCLAkPub") : []
-  const [key] = keys
-  if (keys.length !== 1 || key?.kty !== "RSA" || key.n === undefined || key.e === undefined)
-    throw fault("hcl runtime data", "one RSA key HCLAkPub", "not one")
-  return { n: key.n, e: key.e }
+function readRuntimeData(runtimeData: Uint8Array) {
+  const where = "hcl runtime data"
+  const result = runtimeSchema.safeParse(json(Buffer.from(runtimeData).toString("utf8"), where))
+  if (!result.success) throw fault(where, "keys, configuration and user data", "something else")
+  const { keys, "vm-configuration": configuration, "user-data": hex } = result.data
+  const [key, ...more] = keys.filter((item) => item.kid === "HCLAkPub")
+  if (more.length > 0 || key?.kty !== "RSA" || key.n === undefined || key.e === undefined)
+    throw fault(where, "one RSA key HCLAkPub", "not one")
+  const userData = fromHex(hex)
+  if (userData?.length !== 64) throw fault(where, "user data of 64 bytes", hex.slice(0, 16))
+  const names = Object.keys(configuration)
+  const persistence = names.includes("tpm-persisted") || names.includes("root-cert-thumbprint")
+  return { n: key.n, e: key.e, userData, persistence }
 }
 
 function fault(where: string, want: string, have: string): CofferError {
@@ -119,19 +136,16 @@ const schema = z.union([
   z.strictObject({ report: blob, quote: tpmQuote, vcek: z.string() }),
 ])
 
-// Bytes are arrays of numbers (the oldest form), lower-case hex or base64 (url-safe or not, padded or not): each text must
-// be the one form of its bytes, because nothing signs the text.
+// Bytes are arrays of numbers (the oldest form), lower-case hex or padded base64url: each text must be the one form of its
+// bytes, because nothing signs the text.
 function bytesOf(value: z.infer<typeof blob>, where: string): Uint8Array {
   if (typeof value !== "string") return new Uint8Array(value)
   const hex = fromHex(value)
   if (hex !== undefined && toHex(hex) === value) return hex
-  for (const encoding of ["base64", "base64url"] as const) {
-    const bytes: Buffer = Buffer.from(value, encoding)
-    const text: string = bytes.toString(encoding)
-    const padded = text.padEnd(Math.ceil(text.length / 4) * 4, "=")
-    if (value === text || value === padded) return new Uint8Array(bytes)
-  }
-  throw fault(where, "bytes in hex or base64", "something else")
+  const bytes = Buffer.from(value, "base64url")
+  const text = bytes.toString("base64url")
+  if (value === text.padEnd(Math.ceil(text.length / 4) * 4, "=")) return new Uint8Array(bytes)
+  throw fault(where, "bytes in hex or base64url", "something else")
 }
 
 function certificatesOf(vcek: string | undefined): readonly Uint8Array[] {
@@ -146,7 +160,9 @@ function certificatesOf(vcek: string | undefined): readonly Uint8Array[] {
 
 /** Whether `text` looks like this kind of evidence at all. */
 export function isAzureEvidence(text: string): boolean {
-  return /"hcl_report"|"report"/.test(text) && /"(?:tpm_)?quote"/.test(text)
+  return (
+    /"hcl_report"/.test(text) || (/"report"\s*:\s*\[/.test(text) && /"quote"\s*:\s*\{/.test(text))
+  )
 }
 
 /** The JSON that Azure's attesters write. The text must be its own compact or indented form: nothing signs its spaces. */
@@ -170,6 +186,7 @@ export function parseAzureEvidence(text: string): AzureEvidence {
   const report = "quote" in data ? data.report : data.hcl_report
   const tdQuote = "quote" in data ? undefined : data.td_quote
   return {
+    version: "quote" in data ? 0 : (data.version ?? 0),
     hcl: parseHclReport(bytesOf(report, "hcl_report")),
     message: bytesOf(quote.message, "message"),
     signature: bytesOf(quote.signature, "signature"),

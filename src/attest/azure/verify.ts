@@ -3,7 +3,7 @@ import { equalBytes, isZero, toHex } from "../../bytes/index.ts"
 import { sha256, sha384 } from "../../crypto/index.ts"
 import { parseCertificate } from "../../der/index.ts"
 import { Checks, parsed, refuse } from "../checks.ts"
-import type { AzureClaims, SnpClaims, TdxClaims } from "../claims.ts"
+import type { AzureClaims, SnpClaims, TdxClaims, Tpm2Claims } from "../claims.ts"
 import type { Collateral } from "../collateral.ts"
 import { verifyDcapQuote } from "../dcap/verify.ts"
 import type { Roots } from "../roots.ts"
@@ -51,7 +51,20 @@ export function verifyAzureEvidence(text: string, context: AzureContext): AzureC
     nonce: context.nonce,
   })
   checks.passed("tpm2")
+  checkUserData(evidence, tpm, checks)
   return { type: "azure", hardware, tpm, checks: checks.done }
+}
+
+// The version decides what is checked, and nothing signs it: so it must follow from what is signed.
+function checkUserData({ version, hcl }: AzureEvidence, tpm: Tpm2Claims, checks: Checks): void {
+  const bound = toHex(hcl.userData) === tpm.extraData.padEnd(128, "0")
+  checks.require(
+    version === 2 ? bound && tpm.extraData !== "" : isZero(hcl.userData),
+    "hcl-user-data",
+    version === 2
+      ? "hcl runtime data: wanted the nonce of the TPM quote as user data, found another"
+      : "hcl runtime data: wanted no user data in evidence before version 2, found some",
+  )
 }
 
 function verifyHardware(

@@ -74,10 +74,19 @@ export type Evidence = Readonly<z.infer<typeof evidenceSchema>>
 
 /** Foreign JSON as evidence; anything more, less or else is refused with the field's name. */
 export function parseEvidence(value: unknown): Evidence {
-  const result = evidenceSchema.safeParse(value)
+  return parseWith(evidenceSchema, value, "evidence")
+}
+
+/** The same for platform evidence alone. */
+export function parsePlatformEvidence(value: unknown): PlatformEvidence {
+  return parseWith(platformSchema, value, "platform evidence")
+}
+
+function parseWith<S extends z.ZodType>(schema: S, value: unknown, what: string): z.output<S> {
+  const result = schema.safeParse(value)
   if (result.success) return result.data
   const [issue] = result.error.issues
-  const field = ["evidence", ...(issue?.path ?? [])].map(String).join(".")
+  const field = [what, ...(issue?.path ?? [])].map(String).join(".")
   throw new CofferError("refused", `${field}: ${issue?.message ?? "is not evidence"}`, {
     reason: "evidence-malformed",
     facts: { field },

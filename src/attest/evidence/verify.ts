@@ -19,16 +19,10 @@ import { decodeReport, reportMessage } from "./report.ts"
 import { type Evidence, type NodeEvidence, parseEvidence } from "./schema.ts"
 import { verifySim } from "./sim.ts"
 
-/** What a verification of evidence needs from outside: no clock, no network, no root of its own. */
-export interface EvidenceContext {
+/** What a verification of platform evidence needs from outside: no clock, no network, no root of its own. */
+export interface PlatformContext {
   /** Unix seconds. */
   readonly now: number
-  /** The challenge of this exchange, 32 bytes; the caller sees to it that it is used once. */
-  readonly nonce: Uint8Array
-  /** The CAS's Ed25519 public key, 32 bytes. */
-  readonly casKey: Uint8Array
-  /** The policy that the service asks for. */
-  readonly policyName: string
   /** TCB info, CRLs, certificates; undefined: none, and then the claims say that nothing was checked against it. */
   readonly collateral?: Collateral
   /** Undefined: the vendors' production roots. */
@@ -38,6 +32,16 @@ export interface EvidenceContext {
    * several enclaves, for as long as the CAS says.
    */
   readonly acceptsPlatformNonce: (nonce: Uint8Array) => boolean
+}
+
+/** The same for a whole exchange. */
+export interface EvidenceContext extends PlatformContext {
+  /** The challenge of this exchange, 32 bytes; the caller sees to it that it is used once. */
+  readonly nonce: Uint8Array
+  /** The CAS's Ed25519 public key, 32 bytes. */
+  readonly casKey: Uint8Array
+  /** The policy that the service asks for. */
+  readonly policyName: string
 }
 
 /** Platform evidence after verification. The CAS may keep it, by `platformDigest`, until the nonce's time is over. */
@@ -53,7 +57,7 @@ function bytes(hex: string): Uint8Array {
 }
 
 /** Genuine platform evidence for its own nonce and node key. Pure. */
-export function verifyPlatform(evidence: NodeEvidence, context: EvidenceContext): VerifiedPlatform {
+export function verifyPlatform(evidence: NodeEvidence, context: PlatformContext): VerifiedPlatform {
   const nonce = bytes(evidence.nonce)
   if (!context.acceptsPlatformNonce(nonce))
     throw refuse(
@@ -68,7 +72,7 @@ export function verifyPlatform(evidence: NodeEvidence, context: EvidenceContext)
 function verifyBound(
   evidence: NodeEvidence,
   binding: Uint8Array,
-  context: EvidenceContext,
+  context: PlatformContext,
 ): PlatformClaims {
   const { now, collateral = noCollateral, roots = productionRoots } = context
   switch (evidence.type) {

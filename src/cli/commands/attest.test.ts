@@ -1,4 +1,5 @@
 import assert from "node:assert/strict"
+import { generateKeyPairSync } from "node:crypto"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -6,6 +7,7 @@ import { after, test } from "node:test"
 import { buildDcap } from "../../../test/support/dcap.ts"
 import { makeCrl, testNow } from "../../../test/support/pki.ts"
 import { noSwtpm, SoftwareTpm } from "../../../test/support/swtpm.ts"
+import { simEvidence } from "../../attest/index.ts"
 import { formatPem } from "../../der/index.ts"
 import { CofferError } from "../../errors.ts"
 import type { Io } from "../io.ts"
@@ -159,4 +161,14 @@ test("the name of a TPM's attestation key", { skip: noSwtpm }, async () => {
   } finally {
     await software.stop()
   }
+})
+
+test("our own evidence: insecure-sim says so in the first line", async () => {
+  const key = generateKeyPairSync("ed25519").privateKey
+  const evidence = simEvidence(key, new Uint8Array(32).fill(1), new Uint8Array(32).fill(2))
+  const file = path("sim.json", JSON.stringify(evidence))
+  const { out } = await run(file, "--nonce", "01".repeat(32))
+  assert.match(out, /^INSECURE: /)
+  assert.match((await run(file, "--json")).out, /"verdict":"insecure"/)
+  await assert.rejects(run(file, "--nonce", "02".repeat(32)), failing("refused", "platform-nonce"))
 })

@@ -52,7 +52,10 @@ export function attestCommand(io: Io): Command {
   command
     .command("verify")
     .description("verify a TDX, SGX, SEV-SNP, TPM 2.0 or Azure quote")
-    .argument("<evidence>", "file with the quote or report (binary, hex, or Azure's JSON)")
+    .argument(
+      "<evidence>",
+      "file with the quote or report (binary or hex), Azure's or our own JSON",
+    )
     .addOption(
       new Option("--type <type>", "what it is (default: what it looks like)").choices(
         evidenceTypes,
@@ -237,6 +240,14 @@ function verdictOf(claims: LooseClaims): Verdict {
         : ["the key is given without its public area: it may sign what no TPM made"]
       return { line: "genuine: TPM 2.0 quote by a key that you gave", ...none, warnings }
     }
+    case "insecure-sim": {
+      const warnings = ["no hardware stands behind this: anybody can make such evidence"]
+      return {
+        line: "INSECURE: signed by a software key, no hardware (insecure-sim)",
+        ...none,
+        warnings,
+      }
+    }
     case "azure": {
       const inner = verdictOf(claims.hardware)
       return { ...inner, line: `${inner.line}; its virtual TPM's quote is genuine` }
@@ -244,12 +255,17 @@ function verdictOf(claims: LooseClaims): Verdict {
   }
 }
 
+function wordOf(claims: LooseClaims): "genuine" | "signature-only" | "insecure" {
+  if (claims.type === "insecure-sim") return "insecure"
+  if (claims.type === "azure") return wordOf(claims.hardware)
+  return "tcb" in claims && claims.tcb === undefined ? "signature-only" : "genuine"
+}
+
 function print(claims: LooseClaims, now: number, options: Options, io: Io): void {
   const { line, ...verdict } = verdictOf(claims)
   for (const warning of verdict.warnings) io.warn(`coffer: warning: ${warning}`)
   if (options.json === true) {
-    const known = "tcb" in claims && claims.tcb === undefined ? "signature-only" : "genuine"
-    io.print(JSON.stringify({ verdict: known, now, ...verdict, claims }))
+    io.print(JSON.stringify({ verdict: wordOf(claims), now, ...verdict, claims }))
     return
   }
   io.print(line)
