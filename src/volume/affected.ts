@@ -33,7 +33,7 @@ export function affectedFiles(fs: VolumeFileSystem, damages: readonly Damage[]):
   ]
   for (let next = todo.pop(); next !== undefined; next = todo.pop()) {
     const { inode, path } = next
-    if (fs.getattr(inode, attributes) < 0) {
+    if (!reads(() => fs.getattr(inode, attributes))) {
       metadata(path)
       continue
     }
@@ -47,13 +47,23 @@ export function affectedFiles(fs: VolumeFileSystem, damages: readonly Damage[]):
     }
     if (type !== directoryType) continue
     const firstCookie = 2
-    const result = fs.readdir(inode, firstCookie, (name, child) => {
-      todo.push({ inode: child, path: `${path === "/" ? "" : path}/${name}` as ByteString })
-      return true
-    })
-    if (result < 0) metadata(path)
+    const list = () =>
+      fs.readdir(inode, firstCookie, (name, child) => {
+        todo.push({ inode: child, path: `${path === "/" ? "" : path}/${name}` as ByteString })
+        return true
+      })
+    if (!reads(list)) metadata(path)
   }
   return affected
+}
+
+// The filesystem throws what does not verify.
+function reads(verb: () => number): boolean {
+  try {
+    return verb() >= 0
+  } catch {
+    return false
+  }
 }
 
 function affectedRanges(

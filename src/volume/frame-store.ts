@@ -41,6 +41,8 @@ export interface FrameStore {
   useReserve: boolean
   /** Fills `target` with the whole payload of a frame. A frame that does not verify is an `integrity` CofferError with facts. */
   read(kind: "data" | "index", place: Place, target: Buffer, at: number): void
+  /** Bytes of a segment that will be read soon: starts the disk and waits for nothing. A hint. */
+  prefetch?(segment: number, offset: number, size: number): void
   /** Writes what is queued to the file without a commit and without fdatasync, to bound memory. */
   flush(): void
   /**

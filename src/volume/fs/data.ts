@@ -8,6 +8,8 @@ import { maxOwners, ownerSize, putOwner, putTrailer, trailerSize } from "./owner
 
 /** Data in a frame of a stream. Random reads of 4 KiB want it small, streams large; measured in bench/volume-fs.ts. */
 export const frameDataSize = 16384
+/** Header and tag of a frame, and some more: only for hints. */
+const frameOverhead = 64
 /** The largest payload: a full pack of small pieces. */
 export const maxPayload = frameDataSize + maxOwners * ownerSize + trailerSize
 const cacheSlots = 256
@@ -238,6 +240,31 @@ export class FileData {
       more = tree.next()
     }
     if (position < end) target.fill(0, at + position - offset, at + size)
+  }
+
+  /** A hint: starts the disk for frames that a read of this range will need. Reads no data. */
+  prefetch(inode: number, offset: number, size: number): void {
+    const store = this.#store
+    if (store.prefetch === undefined) return
+    const tree = this.#catalog.tree
+    const hi = keyOf(inode, itemType.extent)
+    const end = offset + size
+    let more = tree.floor(hi, offset) && tree.hi === hi ? true : tree.seek(hi, offset)
+    while (more && tree.hi === hi && tree.lo < end) {
+      const words = tree.page.words
+      const k = tree.at >> 2
+      const from = Math.max(offset, tree.lo) - tree.lo
+      const to = Math.min(end - tree.lo, words[k + 6] as number)
+      const stride = words[k + 4] as number
+      const dataSize = words[k + 3] as number
+      const inner = words[k + 5] as number
+      const first = stride === 0 ? 0 : Math.floor((inner + from) / dataSize)
+      const last = stride === 0 ? 0 : Math.floor((inner + to - 1) / dataSize)
+      const frameSize = stride === 0 ? (words[k + 2] as number) + frameOverhead : stride
+      const at = (words[k + 1] as number) + first * stride
+      if (to > from) store.prefetch(words[k] as number, at, (last - first) * stride + frameSize)
+      more = tree.next()
+    }
   }
 
   // `behind`: bytes of the target after the range that are still to be filled.

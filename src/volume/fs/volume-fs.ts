@@ -1,5 +1,6 @@
 // Hot path: see page.ts.
-import type { ByteString } from "../../bytes/index.ts"
+import { type ByteString, displayName } from "../../bytes/index.ts"
+import { CofferError } from "../../errors.ts"
 import type {
   AttributeChange,
   Attributes,
@@ -17,6 +18,7 @@ import { e, errnoOf } from "./errno.ts"
 import type { Inode } from "./inode.ts"
 import { maxFileSize, maxNameSize } from "./keys.ts"
 import { Namespace } from "./namespace.ts"
+import { pathOfInode } from "./paths.ts"
 import { Space } from "./space.ts"
 
 const keepSize = 1
@@ -24,6 +26,7 @@ const punchHole = 2
 const zeroRange = 16
 /** What an entry of a directory may need. */
 const entryRoom = 8192
+const maxDamaged = 1000
 
 /**
  * The filesystem of a volume. Verbs as `FileSystem` promises them; a frame that does not verify is a thrown CofferError for
@@ -35,6 +38,8 @@ export class VolumeFileSystem implements FileSystem {
   readonly #namespace: Namespace
   readonly #attributes: AttributeEditor
   readonly #space: Space
+  /** Paths of inodes with damage, for reports. */
+  readonly #damaged = new Map<number, string>()
 
   constructor(store: FrameStore, recovery: Recovery, options: VolumeOptions = {}) {
     this.core = new Core(store, recovery, options)
@@ -175,9 +180,44 @@ export class VolumeFileSystem implements FileSystem {
       const found = this.core.inodes.get(inode)
       if (found === undefined) return e.ENOENT
       const count = Math.max(0, Math.min(size, found.size - offset))
-      if (count > 0) this.core.data.read(inode, offset, count, target, at)
+      if (count > 0) this.#readData(inode, offset, count, target, at)
       return count
     })
+  }
+
+  #readData(inode: number, offset: number, size: number, target: Buffer, at: number): void {
+    try {
+      this.core.data.read(inode, offset, size, target, at)
+    } catch (error) {
+      throw error instanceof CofferError ? this.#damage(error, inode, offset, size) : error
+    }
+  }
+
+  // What a report needs: which file, and which range of it.
+  #damage(error: CofferError, inode: number, offset: number, size: number): CofferError {
+    const known = this.#damaged.get(inode)
+    const path = known ?? this.#pathOf(inode)
+    if (this.#damaged.size < maxDamaged) this.#damaged.set(inode, path)
+    const { code, message, hint, reason } = error
+    return new CofferError(code, `${path}: ${size} bytes at ${offset}: ${message}`, {
+      ...(hint === undefined ? {} : { hint }),
+      ...(reason === undefined ? {} : { reason }),
+      facts: { ...error.facts, path, inode, fileOffset: offset, fileSize: size },
+      cause: error,
+    })
+  }
+
+  #pathOf(inode: number): string {
+    try {
+      const path = pathOfInode(this.core, inode)
+      return path === undefined ? `inode ${inode}` : displayName(path)
+    } catch {
+      return `inode ${inode}` // the index is damaged too
+    }
+  }
+
+  prefetch(inode: number, offset: number, size: number): void {
+    this.core.data.prefetch(inode, offset, size)
   }
 
   write(
