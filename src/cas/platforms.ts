@@ -27,11 +27,27 @@ export function judgePlatform(
     if (!(error instanceof CofferError) || error.code !== "refused") throw error
     const { field, wanted, found } = error.facts
     return {
-      field: `${at}.${String(field ?? "type").replace(/^platform\./, "")}`,
+      field: `${at}.${languageName(String(field ?? "type").replace(/^platform\./, ""))}`,
       wanted: String(wanted ?? error.message),
       found: String(found ?? "something else"),
     }
   }
+}
+
+/** What `attest` calls a field, in the words of the policy language: people look for it in their file. */
+const names: Readonly<Record<string, string>> = {
+  mrTd: "mrtd",
+  tcbStatuses: "tolerate",
+  minEvaluationNumber: "minTcbEvaluation",
+  measurements: "measurement",
+  idKeyDigests: "idKeyDigest",
+  chipIds: "chipId",
+  aks: "attestationKeys",
+  allowMigrationAgent: "insecureMigration",
+}
+
+function languageName(field: string): string {
+  return names[field] ?? field.replace(/^rtmrs\./, "rtmr").replace("pcrs.sha256:", "pcrs.")
 }
 
 function some<K extends string>(
