@@ -103,8 +103,11 @@ export class RecordingDisk implements Disk {
     throw systemError("ENOSPC")
   }
 
-  trim(fd: number): void {
-    this.#reserved.delete(this.#name(fd))
+  // A power cut may forget it, so it is no event.
+  trim(fd: number, size: number): void {
+    const name = this.#name(fd)
+    this.#reserved.delete(name)
+    this.#files.set(name, this.#bytes(fd).subarray(0, size))
   }
 
   /** Bytes that files hold or have reserved. */

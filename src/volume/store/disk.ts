@@ -23,12 +23,14 @@ export interface Disk {
   modified(fd: number): number
   /** The count of bytes read: fewer than `size` only at the end of the file. */
   read(fd: number, target: Uint8Array, at: number, size: number, position: number): number
+  /** The range will be read soon: starts that, and waits for nothing. */
+  prefetch?(fd: number, offset: number, size: number): void
   /** Writes all, or throws. */
   write(fd: number, source: Uint8Array, at: number, size: number, position: number): void
   /** Makes sure that blocks for this range are there, the file's size stays. False: this disk cannot promise it. */
   reserve(fd: number, offset: number, size: number): boolean
-  /** Gives back blocks that were reserved after the file's end. */
-  trim(fd: number): void
+  /** Ends the file at `size`, and gives back what was reserved after it. */
+  trim(fd: number, size: number): void
   /** fdatasync. */
   sync(fd: number): void
   /** Makes names in `segments` durable. */

@@ -14,7 +14,7 @@ import {
 } from "node:fs"
 import { dirname, join } from "node:path"
 import { isErrno } from "../../errors.ts"
-import { dropCache, reserveBlocks, tryLock } from "../../sys/index.ts"
+import { dropCache, readSoon, reserveBlocks, tryLock } from "../../sys/index.ts"
 import type { Disk } from "./disk.ts"
 
 /** A directory of this machine. */
@@ -89,6 +89,10 @@ export class NodeDisk implements Disk {
     return done
   }
 
+  prefetch(fd: number, offset: number, size: number): void {
+    readSoon(fd, offset, size)
+  }
+
   write(fd: number, source: Uint8Array, at: number, size: number, position: number): void {
     let done = 0
     while (done < size) done += writeSync(fd, source, at + done, size - done, position + done)
@@ -98,8 +102,8 @@ export class NodeDisk implements Disk {
     return reserveBlocks(fd, offset, size)
   }
 
-  trim(fd: number): void {
-    ftruncateSync(fd, fstatSync(fd).size)
+  trim(fd: number, size: number): void {
+    ftruncateSync(fd, size)
   }
 
   sync(fd: number): void {

@@ -51,6 +51,10 @@ export class ReadStore implements FrameStore {
     }
   }
 
+  prefetch(segment: number, offset: number, size: number): void {
+    this.#cache.prefetch(segment, offset, size)
+  }
+
   flush(): void {}
 
   commit(): number {

@@ -49,6 +49,11 @@ export class SegmentCache {
       throw frameFault(segment.id, kind, place, header ? "changed" : "header-changed")
   }
 
+  /** A hint: bytes of a segment that will be read soon. */
+  prefetch(number: number, offset: number, size: number): void {
+    this.#context.disk.prefetch?.(this.#get(number).fd, offset, size)
+  }
+
   forget(number: number): void {
     const segment = this.#open.get(number)
     if (segment === undefined) return

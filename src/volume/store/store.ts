@@ -32,6 +32,7 @@ import { SegmentCache } from "./segment-cache.ts"
 import { RunBuffer, SegmentWriter } from "./segment-writer.ts"
 import { closeScanned, openScanned, segmentPath, type VolumeContext } from "./segments.ts"
 import { visitFrames } from "./visit.ts"
+import { ZeroAhead } from "./zero-ahead.ts"
 
 export interface WriterOptions {
   readonly segmentSize: number
@@ -61,6 +62,7 @@ export class VolumeStore implements FrameStore {
   readonly #options: WriterOptions
   readonly #room: Room
   readonly #run = new RunBuffer()
+  readonly #ahead = new ZeroAhead()
   readonly #cache: SegmentCache
   readonly #table: Map<number, TableEntry>
   readonly #released: number[] = []
@@ -146,6 +148,12 @@ export class VolumeStore implements FrameStore {
       throw new CofferError("integrity", `wanted a ${kind} frame that was queued, found none`)
     }
     this.#cache.read(kind, place, target, at)
+  }
+
+  prefetch(segment: number, offset: number, size: number): void {
+    const writer = this.#writer
+    if (segment === writer.id.number && offset + size > writer.runStart) return
+    this.#cache.prefetch(segment, offset, size)
   }
 
   flush(): void {
@@ -284,7 +292,7 @@ export class VolumeStore implements FrameStore {
         this.#step({ close: true }, {}, nothing)
         this.#sync()
         this.#anchored(() => this.#options.freshness.anchor())
-        this.#attempt(() => disk.trim(this.#writer.fd))
+        this.#attempt(() => disk.trim(this.#writer.fd, this.#writer.offset))
       }
     } finally {
       this.#room.close()
@@ -420,13 +428,14 @@ export class VolumeStore implements FrameStore {
   #sync(): void {
     const { disk } = this.#context
     this.#attempt(() => {
+      this.#ahead.prepare(disk, this.#writer, this.#options.segmentSize, this.#options.now())
       this.#writer.write()
       for (const { writer } of this.#unsynced) disk.sync(writer.fd)
       disk.sync(this.#writer.fd)
       if (this.#newNames) disk.syncDirectory()
       this.#newNames = false
-      for (const { writer } of this.#unsynced) {
-        disk.trim(writer.fd)
+      for (const { writer, end } of this.#unsynced) {
+        disk.trim(writer.fd, end)
         disk.close(writer.fd)
       }
       this.#unsynced = []
