@@ -60,6 +60,8 @@ export interface FileSystem {
   ): number
   /** Fills `target` from `at`; returns the count of bytes (fewer only at the end of the file), or an error. */
   read(inode: number, offset: number, size: number, target: Buffer, at: number): number
+  /** Several reads wait, this is one of them: start the disk, wait for nothing. A hint, and only for what has a disk. */
+  prefetch?(inode: number, offset: number, size: number): void
   /** Takes `size` bytes of `source` from `at`, which it must not keep. `killPriv`: clear setuid and setgid. Returns `size` or an error. */
   write(
     inode: number,

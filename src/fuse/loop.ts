@@ -1,6 +1,7 @@
 // Hot path: receive, handle, send; the thread that runs it does nothing else.
 import { CofferError } from "../errors.ts"
 import type { FileSystem } from "./filesystem.ts"
+import { ReadBatch } from "./read-batch.ts"
 import { Session } from "./session.ts"
 import { outHeaderSize } from "./wire.ts"
 
@@ -44,6 +45,8 @@ class Loop {
   readonly #fs: FileSystem
   readonly #control: LoopControl
   readonly #session: Session
+  readonly #reads: ReadBatch
+  readonly #serveRead = (size: number, since: number): void => this.#serve(size, since)
   /** When `tick` is due on an idle loop, and on a busy one. */
   #idleTickAt = 0
   #busyTickAt = 0
@@ -57,6 +60,7 @@ class Loop {
       answer: (low, high, error) => this.#answer(low, high, error),
       report: control.report,
     })
+    this.#reads = new ReadBatch(fs, this.#session.input)
     device.attach(this.#session.input, this.#session.output)
   }
 
@@ -67,10 +71,18 @@ class Loop {
       const size = this.#device.receive()
       if (size < 0) return
       const now = performance.now()
-      if (size > 0) this.#serve(size, now)
-      if (size === 0) this.#idle(now)
-      else if (now >= this.#busyTickAt) this.#tick(now)
+      if (size > 0 && this.#reads.take(size, now) && !this.#reads.full) continue
+      this.#serveAll(size, now)
+      if (now >= this.#busyTickAt) this.#tick(now)
     }
+  }
+
+  /** The reads that wait, and the request in the input, unless it is one of them. Without any of these the loop is idle. */
+  #serveAll(size: number, now: number): void {
+    const { count, full } = this.#reads
+    if (size > 0 && !full) this.#serve(size, now)
+    if (count > 0) this.#reads.drain(this.#serveRead)
+    else if (size === 0) this.#idle(now)
   }
 
   /** Serves up to INIT; false when the mount ended before it. */

@@ -298,6 +298,57 @@ test("the loop ticks when it is woken, destroys at the end, and completes late r
   )
 })
 
+test("reads that wait together are announced, and each is answered", () => {
+  const fs = new MemoryFileSystem()
+  const announced: number[] = []
+  const order: number[] = []
+  fs.read = (_inode, offset) => {
+    order.push(offset)
+    return 0
+  }
+  const prefetching = Object.assign(fs, {
+    prefetch: (_inode: number, offset: number) => void announced.push(offset),
+  })
+  const init = request(opcodes.INIT, 0, initBody(), 1)
+  const reads = Array.from({ length: 40 }, (_, i) => {
+    const header = [
+      [8, 0],
+      [8, i],
+      [4, 1],
+      [4, 0],
+      [8, 0],
+      [4, 0],
+      [4, 0],
+    ] as const
+    return request(opcodes.READ, 1, body(...header), 100 + i)
+  })
+  const getattr = request(opcodes.GETATTR, 1, new Uint8Array(16), 7)
+  const device = new ScriptedDevice(
+    [init, ...reads.slice(0, 20), getattr, ...reads.slice(20)],
+    true,
+  )
+  runLoop(device, prefetching, { ...quiet, metrics: metricsMemory() })
+  const all = Array.from({ length: 40 }, (_, i) => i)
+  assert.deepEqual(order, all)
+  assert.deepEqual(announced, all)
+  const uniques = device.replies.map(({ unique }) => unique)
+  assert.deepEqual(
+    uniques.toSorted((a, b) => a - b),
+    [1, 7, ...all.map((i) => 100 + i)],
+  )
+})
+
+test("one read alone is not announced", () => {
+  const fs = Object.assign(new MemoryFileSystem(), { prefetch: () => assert.fail("announced") })
+  const init = request(opcodes.INIT, 0, initBody(), 1)
+  const device = new ScriptedDevice([init, request(opcodes.READ, 1, new Uint8Array(40), 5)], true)
+  runLoop(device, fs, { ...quiet, metrics: metricsMemory() })
+  assert.deepEqual(
+    device.replies.map(({ unique }) => unique),
+    [1, 5],
+  )
+})
+
 test("the loop ends with a sentence when the kernel is too old, and when it is told to", () => {
   const fs = new MemoryFileSystem()
   const old = new ScriptedDevice([request(opcodes.INIT, 0, initBody(12))])

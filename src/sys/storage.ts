@@ -12,6 +12,7 @@ const { functions: libc } = dlopen(null, {
 
 const LOCK_EX_NB = 2 | 4
 const FALLOC_FL_KEEP_SIZE = 1
+const POSIX_FADV_WILLNEED = 3
 const POSIX_FADV_DONTNEED = 4
 const [EINTR, EWOULDBLOCK, EOPNOTSUPP, ENOSYS] = [4, 11, 95, 38]
 
@@ -36,6 +37,11 @@ export function reserveBlocks(fd: number, offset: number, size: number): boolean
 /** Forgets the clean pages of the file, so that the next read comes from the disk. */
 export function dropCache(fd: number): void {
   libc.posix_fadvise(fd, 0n, 0n, POSIX_FADV_DONTNEED)
+}
+
+/** Starts to read the range from the disk into the page cache, and does not wait for it. */
+export function readSoon(fd: number, offset: number, size: number): void {
+  libc.posix_fadvise(fd, BigInt(offset), BigInt(size), POSIX_FADV_WILLNEED)
 }
 
 /** At most 256 bytes from getrandom(2): fresh also in a process or machine that was resumed from a snapshot. */
