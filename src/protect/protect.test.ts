@@ -4,16 +4,31 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { type TestContext, test } from "node:test"
-import { concatBytes, utf8, utf8OfByteString } from "../bytes/index.ts"
+import { type ImageConfigJson, layoutOf } from "../../test/support/image.ts"
+import { utf8, utf8OfByteString } from "../bytes/index.ts"
 import { CofferError, type ErrorCode } from "../errors.ts"
 import { parseCofferYaml } from "../manifest/index.ts"
-import { imageTree, LayoutWriter, openImage, parseImageReference } from "../oci/index.ts"
-import { readSealed, sourceOfBytes } from "../seal/index.ts"
-import { writeTar } from "../tar/index.ts"
+import { imageTree, openImage, parseImageReference } from "../oci/index.ts"
+import { parsePolicy } from "../policy/index.ts"
+import { readSealed, type SignInput, sourceOfBytes } from "../seal/index.ts"
+import { readSigningKey } from "../sgx/index.ts"
 import { contentOfBytes, lookup, plainDirectory, TreeBuilder } from "../tree/index.ts"
-import { type ProtectResult, protectImage, sealedPath } from "./index.ts"
+import {
+  openService,
+  type ProtectInput,
+  type ProtectResult,
+  policySkeleton,
+  protectImage,
+  sealedPath,
+  signImage,
+} from "./index.ts"
 
-type Json = Parameters<LayoutWriter["addDocument"]>[1]
+const testSigning: SignInput = {
+  key: readSigningKey(readFileSync("test/vectors/sgx/test-key.pem", "utf8"), "test-key.pem"),
+  isvProdId: 1,
+  isvSvn: 3,
+  date: "20260102",
+}
 
 const program = Buffer.concat([
   Buffer.from("7f454c4602010100000000000000000002003e00", "hex"),
@@ -27,7 +42,7 @@ function scratch(t: TestContext): string {
 }
 
 /** A small image: a program, a script, passwd, some data, a symlink where a region will be. */
-function makeImage(directory: string, config: Json): string {
+function makeImage(directory: string, config: ImageConfigJson): string {
   const tree = new TreeBuilder({ duplicates: "refuse", parentSymlinks: "refuse" })
   const file = (path: string, text: string | Uint8Array, mode = 0o644) => {
     const content = contentOfBytes(typeof text === "string" ? utf8(text) : text)
@@ -43,28 +58,10 @@ function makeImage(directory: string, config: Json): string {
     meta: plainDirectory,
     target: utf8OfByteString("../run/resolv.conf"),
   })
-  const parts: Uint8Array[] = []
-  writeTar(tree.finish(), (part) => void parts.push(Uint8Array.from(part)))
-  const tar = concatBytes(...parts)
-  const writer = new LayoutWriter(directory)
-  const layer = writer.addBlob("application/vnd.oci.image.layer.v1.tar", (sink) => sink(tar))
-  const diffId = `sha256:${createHash("sha256").update(tar).digest("hex")}`
-  const configBlob = writer.addDocument("application/vnd.oci.image.config.v1+json", {
-    architecture: "amd64",
-    os: "linux",
-    config,
-    rootfs: { type: "layers", diff_ids: [diffId] },
-  })
-  const manifest = writer.addDocument("application/vnd.oci.image.manifest.v1+json", {
-    schemaVersion: 2,
-    config: { ...configBlob },
-    layers: [{ ...layer }],
-  })
-  writer.finish(manifest, "1")
-  return `oci:${directory}:1`
+  return layoutOf(tree.finish(), directory, config)
 }
 
-const shop: Json = {
+const shop: ImageConfigJson = {
   Entrypoint: ["service"],
   Cmd: ["--port", "80"],
   Env: ["LANG=C.UTF-8"],
@@ -77,7 +74,12 @@ const shop: Json = {
 
 async function* noInput(): AsyncGenerator<Uint8Array> {}
 
-function protect(from: string, to: string, yaml = "version: 1\n"): Promise<ProtectResult> {
+function protect(
+  from: string,
+  to: string,
+  options: string | Partial<ProtectInput> = {},
+): Promise<ProtectResult> {
+  const yaml = typeof options === "string" ? options : "version: 1\n"
   return protectImage({
     from: parseImageReference(from),
     to: parseImageReference(to),
@@ -86,6 +88,7 @@ function protect(from: string, to: string, yaml = "version: 1\n"): Promise<Prote
     input: noInput(),
     output: () => assert.fail("nothing goes to standard output"),
     progress: () => () => undefined,
+    ...(typeof options === "string" ? {} : options),
   })
 }
 
@@ -136,7 +139,7 @@ test("the same image gives the same bytes, and the sealed binary in it is what w
 })
 
 test("what cannot be protected is refused by name", async (t) => {
-  const cases: readonly (readonly [Json, string, ErrorCode, RegExp])[] = [
+  const cases: readonly (readonly [ImageConfigJson, string, ErrorCode, RegExp])[] = [
     [
       { Entrypoint: ["nothing"] },
       "version: 1",
@@ -168,4 +171,47 @@ test("what cannot be protected is refused by name", async (t) => {
     )
     assert.throws(() => readdirSync(target), /ENOENT/, "no half image is left")
   }
+})
+
+test("signing the image afterwards gives the image that protect --sign makes", async (t) => {
+  const from = makeImage(join(scratch(t), "src"), shop)
+  const [now, later] = [join(scratch(t), "dst"), join(scratch(t), "dst")]
+  const signed = await protect(from, `oci:${now}:1`, { sign: testSigning })
+  await protect(from, `oci:${later}:1`)
+  const claims = await signImage({
+    reference: parseImageReference(`oci:${later}`),
+    sign: testSigning,
+    input: noInput(),
+    output: () => assert.fail("nothing goes to standard output"),
+    onProgress: () => undefined,
+  })
+  assert.equal(claims.isvSvn, 3)
+  const [first, second] = [now, later].map((place) =>
+    readFileSync(join(place, "index.json"), "utf8"),
+  )
+  assert.equal(second, first)
+  assert.ok(first?.includes(signed.digest))
+})
+
+test("the policy skeleton names the measurement and the volumes, and parses", async (t) => {
+  const from = makeImage(join(scratch(t), "src"), shop)
+  let text = ""
+  const { mrEnclave } = await protect(from, `oci:${join(scratch(t), "dst")}`, {
+    sign: testSigning,
+    onSealed(sealed) {
+      text = policySkeleton(sealed, { accessKey: "ab".repeat(32) })
+    },
+  })
+  const policy = parsePolicy(text, "skeleton")
+  assert.deepEqual(policy.services["shop"]?.measurements, [mrEnclave])
+  assert.deepEqual(Object.keys(policy.volumes), ["data"])
+  assert.deepEqual(policy.access.keys, { owner: "ab".repeat(32) })
+})
+
+test("an image that is not protected has no service", async (t) => {
+  const from = makeImage(join(scratch(t), "src"), shop)
+  await assert.rejects(
+    openService(parseImageReference(from), noInput(), () => undefined),
+    (error) => error instanceof CofferError && error.reason === "not-protected",
+  )
 })

@@ -1,22 +1,28 @@
 import { readFileSync } from "node:fs"
 import { basename } from "node:path"
 import { Command } from "commander"
-import { fromSystem, isErrno } from "../../errors.ts"
+import { CofferError, fromSystem, isErrno } from "../../errors.ts"
 import { parseCofferYaml, type ServiceSource } from "../../manifest/index.ts"
 import { parseImageReference } from "../../oci/index.ts"
-import { type ProtectResult, protectImage } from "../../protect/index.ts"
+import { type ProtectResult, policySkeleton, protectImage } from "../../protect/index.ts"
+import { sealedReport } from "../../seal/index.ts"
 import { readSigningKey } from "../../sgx/index.ts"
 import { dateOfEpoch } from "../epoch.ts"
+import { reportPage } from "../html/report-page.ts"
 import type { Io } from "../io.ts"
 import { wholeNumber } from "../numbers.ts"
 import { type Progress, progressBar } from "../progress.ts"
 import { readText } from "../read-text.ts"
+import { writeText } from "../write-text.ts"
 
 interface Options {
   readonly file?: string
   readonly sign?: string
   readonly isvProdId: number
   readonly isvSvn: number
+  readonly policyOut?: string
+  readonly accessKey?: string
+  readonly report?: string
   readonly json?: true
 }
 
@@ -33,6 +39,18 @@ export function protectCommand(io: Io): Command {
       "-f, --file <coffer.yaml>",
       "what is protected how; default ./coffer.yaml if there is one, else all code is measured",
     )
+    .option(
+      "--policy-out <file>",
+      "write a first policy for the CAS, with the measurement and the volumes",
+    )
+    .option(
+      "--access-key <hex>",
+      "with --policy-out: who may change the policy (coffer keygen --access)",
+    )
+    .option(
+      "--report <file.html>",
+      "write what protects each file as one page, as coffer inspect --html",
+    )
     .option("--sign <key.pem>", "sign the sealed binary with this RSA-3072 key (exponent 3)")
     .option("--isv-prod-id <n>", "product id in the signature", wholeNumber(0, 65_535), 0)
     .option("--isv-svn <n>", "security version in the signature", wholeNumber(0, 65_535), 0)
@@ -44,11 +62,19 @@ The same image and the same coffer.yaml give the same MrEnclave and the same ima
 
 Examples:
   coffer protect localhost/shop:1 localhost/shop:1-protected
+  coffer protect oci:shop:1 oci:shop:1-protected --policy-out shop-policy.yaml --report shop.html
   podman save shop:1 | coffer protect docker-archive:- docker-archive:- | podman load`,
     )
     .action(async (from: string, to: string, options: Options) => {
       const bars: Progress[] = []
       const reference = parseImageReference(from)
+      const beside = new Map<string, string>()
+      if (options.accessKey !== undefined && !/^[0-9a-f]{64}$/.test(options.accessKey))
+        throw new CofferError(
+          "usage",
+          `--access-key: wanted 64 lower-case hex digits, found '${options.accessKey}'`,
+          { hint: "coffer keygen --access KEY.pem makes a key and prints its public half" },
+        )
       try {
         const result = await protectImage({
           from: reference,
@@ -58,6 +84,12 @@ Examples:
           ...signing(options, io),
           input: process.stdin,
           output: (bytes) => io.write(bytes),
+          onSealed(sealed, source) {
+            const { policyOut, report: page, accessKey } = options
+            const who = accessKey === undefined ? {} : { accessKey }
+            if (policyOut !== undefined) beside.set(policyOut, policySkeleton(sealed, who))
+            if (page !== undefined) beside.set(page, reportPage(sealedReport(sealed, source)))
+          },
           progress(step) {
             bars.at(-1)?.end()
             const bar = progressBar(io, step)
@@ -66,6 +98,7 @@ Examples:
           },
         })
         bars.at(-1)?.end()
+        for (const [file, text] of beside) writeText(file, text)
         report(io, to, result, options.json === true)
       } finally {
         bars.at(-1)?.end()
@@ -117,4 +150,5 @@ function report(io: Io, to: string, result: ProtectResult, json: boolean): void 
   say(`digest     ${result.digest}`)
   say(`MrEnclave  ${result.mrEnclave}`)
   if (result.mrSigner !== undefined) say(`MrSigner   ${result.mrSigner}`)
+  if (!to.endsWith("archive:-")) io.warn(`next: coffer run ${to}`)
 }

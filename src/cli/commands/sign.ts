@@ -46,7 +46,7 @@ Examples:
       const { isvProdId, isvSvn } = options
       const claims = await signSubject(binary, { key, isvProdId, isvSvn, date }, io)
       // An archive on standard output must stay alone there.
-      const say = binary === "docker-archive:-" ? io.warn : io.print
+      const say = (line: string) => (binary === "docker-archive:-" ? io.warn(line) : io.print(line))
       if (options.json === true) say(JSON.stringify(describeFields(claims)))
       else {
         say(`MrEnclave  ${toHex(claims.mrEnclave)}`)

@@ -11,6 +11,8 @@ const margin = 2
 /** Square units below which a directory is drawn as one piece. */
 const leastArea = 3600
 const letterWidth = 6.7
+/** Pieces narrower than this have no line around them: lines alone would show. */
+const leastStroke = 4
 
 /** The root filesystem by protection, as inline SVG: areas are bytes, colours are classes. */
 export function rootPicture(report: SealedReport): string {
@@ -24,7 +26,9 @@ function draw(node: SizeNode, box: Box, parts: string[]): void {
     node.children.some(({ weight }) => weight > 0) &&
     (node.path === "/" || (box.width * box.height > leastArea && box.width > 40 && box.height > 40))
   const title = `<title>${escapeHtml(node.path)}: ${formatSize(node.size)}, ${node.class}</title>`
-  parts.push(`<g>${title}${rectangle(box, folder ? "folder" : node.class)}${label(node, box)}</g>`)
+  const fine = Math.min(box.width, box.height) < leastStroke ? " fine" : ""
+  const kind = folder ? "folder" : `${node.class}${fine}`
+  parts.push(`<g>${title}${rectangle(box, kind)}${label(node, box)}</g>`)
   if (!folder) return
   const inner = {
     x: box.x + margin,

@@ -23,6 +23,7 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; wh
 .bar { border-radius: 4px; margin-bottom: 0.6rem; }
 svg text { font: 11px ui-monospace, monospace; fill: #fff; pointer-events: none; }
 svg rect { stroke: Canvas; stroke-width: 1; }
+svg rect.fine { stroke: none; }
 svg rect.folder { fill: var(--soft); stroke: var(--line); }
 svg rect.folder + text { fill: CanvasText; }
 svg rect.measured { fill: var(--measured); } svg rect.authenticated { fill: var(--authenticated); }

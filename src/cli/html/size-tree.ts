@@ -22,7 +22,7 @@ interface Building {
 }
 
 /** A region that is empty in the image is drawn with this share of the whole, or nobody would see it. */
-const leastShare = 0.012
+const leastShare = 0.006
 
 export function sizeTree(report: SealedReport): SizeNode {
   const root: Building = { path: "", name: "/", children: new Map(), class: undefined, size: 0 }
