@@ -5,6 +5,7 @@ import {
   constants,
   existsSync,
   fstatSync,
+  mkdirSync,
   openSync,
   readFileSync,
   readSync,
@@ -17,8 +18,11 @@ import { openTree } from "../seal/index.ts"
 import { fuseMountData, type Incident, openShield, type ServedMount } from "../shield/index.ts"
 import { lookup } from "../tree/index.ts"
 import { type Bundle, bundleFromManifest } from "./bundle.ts"
+import { openCasVolume, type VolumeSeed } from "./cas-volume.ts"
+import { type CasChoice, type Configured, configureEnclave } from "./configure.ts"
 import type { EngineConfig } from "./engine-config.ts"
 import { defaultHostFile, maxHostFileSize, renderHostFile } from "./host-files.ts"
+import { withConfiguration } from "./injected.ts"
 import { mountFailed, mountScript, type ScriptMount } from "./mount-script.ts"
 import type { MeasuredFile } from "./sealed-image.ts"
 import type { Owner, TypedFile } from "./service-mounts.ts"
@@ -33,6 +37,8 @@ export interface EnclaveInput {
   readonly command: readonly string[]
   /** Standard input, output and error of the service. */
   readonly stdio: readonly [number, number, number]
+  /** Where the enclave attests to; undefined: nowhere, and volumes are refused. */
+  readonly cas: CasChoice | undefined
   /** The command is a session of its own, so that signals of our terminal reach it once, through us. */
   readonly ownGroup?: boolean
   readonly onIncident: (incident: Incident) => void
@@ -41,6 +47,8 @@ export interface EnclaveInput {
 export interface Enclave {
   readonly mrEnclave: string
   readonly bundle: Bundle
+  /** What the CAS gave, if it was asked. */
+  readonly configured: Configured | undefined
   /** The mounting child, which becomes the command. */
   readonly child: ChildProcess
   /** Exit status of the command, 128 + signal when one ended it. Rejects when a mount failed before. */
@@ -76,18 +84,74 @@ export async function startEnclave(input: EnclaveInput): Promise<Enclave> {
     noswap,
     cgroup: existsSync("/sys/fs/cgroup"),
   })
-  writeBundle(place, bundle)
-  const binfs = await openBinfs(file, input.onIncident)
-  const served = [binfs]
-  const mounts: ScriptMount[] = [{ target: "", data: mountData, flags: "ro,noatime" }]
-  const script = mountScript({
-    place,
-    mounts,
-    upper: bundle.readOnly ? undefined : { size: bundle.upperSize, owner: ownerOf("/") },
-    noswap,
-    command: input.command,
+  const configured = await configure(input, bundle)
+  const opened = await openAll(input, bundle, configured, ownerOf)
+  try {
+    const config = withConfiguration(bundle.config, configured?.answer, place)
+    writeBundle(place, { ...bundle, config })
+    const script = mountScript({
+      place,
+      mounts: opened.map(({ mount }) => mount),
+      upper: bundle.readOnly ? undefined : { size: bundle.upperSize, owner: ownerOf("/") },
+      noswap,
+      command: input.command,
+    })
+    const served = opened.map((one) => one.served)
+    return started(input, { bundle, configured, served, script, mrEnclave: toHex(mrEnclave) })
+  } catch (error) {
+    await Promise.allSettled(opened.map(({ served }) => served.abandon()))
+    throw error
+  }
+}
+
+async function configure(
+  { file, cas }: EnclaveInput,
+  bundle: Bundle,
+): Promise<Configured | undefined> {
+  if (cas === undefined) {
+    if (bundle.volumes.length === 0) return undefined
+    throw new CofferError("missing", "volumes: wanted a CAS that has their keys, found none")
+  }
+  if (cas.policy === undefined && bundle.volumes.length === 0) return undefined
+  return configureEnclave(file.sealed, cas)
+}
+
+interface OpenedMount {
+  readonly served: ServedMount
+  readonly mount: ScriptMount
+}
+
+/** The shield's filesystems, all open or none. The binary filesystem is the first. */
+async function openAll(
+  { file, onIncident }: EnclaveInput,
+  { volumes }: Bundle,
+  configured: Configured | undefined,
+  ownerOf: (path: string) => Owner,
+): Promise<OpenedMount[]> {
+  const binfs = openBinfs(file, onIncident).then((served) => ({
+    served,
+    mount: { target: "", data: mountData, flags: "ro,noatime" },
+  }))
+  const others = volumes.map(async (volume) => {
+    const { region, target } = volume
+    if (configured === undefined) throw new TypeError("volumes come from a CAS")
+    const seed = region.seed ? seedOf(file, region.path) : undefined
+    const how = { root: ownerOf(region.path), seed, onIncident }
+    const served = await openCasVolume(volume, configured, how)
+    mkdirSync(target)
+    const flags = `${served.readOnly ? "ro" : "rw"},nosuid,nodev,noatime${region.exec ? "" : ",noexec"}`
+    return { served, mount: { target, data: mountData, flags } }
   })
-  return started(input, { bundle, served, script, mrEnclave: toHex(mrEnclave) })
+  const results = await Promise.allSettled([binfs, ...others])
+  const failed = results.find((result) => result.status === "rejected")
+  const opened = results.flatMap((result) => (result.status === "fulfilled" ? result.value : []))
+  if (failed === undefined) return opened
+  await Promise.allSettled(opened.map(({ served }) => served.abandon()))
+  throw failed.reason
+}
+
+function seedOf({ sealed, source }: MeasuredFile, at: string): VolumeSeed {
+  return { path: `/proc/self/fd/${source.fd}`, manifest: sealed.manifest, at }
 }
 
 function mountData(device: number): string {
@@ -115,13 +179,14 @@ function openBinfs(
 
 interface Prepared {
   readonly bundle: Bundle
+  readonly configured: Configured | undefined
   readonly served: readonly ServedMount[]
   readonly script: string
   readonly mrEnclave: string
 }
 
 function started(input: EnclaveInput, prepared: Prepared): Enclave {
-  const { served, bundle, mrEnclave } = prepared
+  const { served, bundle, configured, mrEnclave } = prepared
   const { manifest } = input.file.sealed
   const [stdin, stdout, stderr] = input.stdio
   // Nothing of the host's comes in by standard input, unless the manifest lets it in.
@@ -138,7 +203,15 @@ function started(input: EnclaveInput, prepared: Prepared): Enclave {
   }
   const ended = Promise.all(served.map((mount) => mount.ended)).then(() => undefined)
   ended.catch(() => undefined)
-  return { mrEnclave, bundle, child, exited: exitOf(child, input.place, stop), ended, stop }
+  return {
+    mrEnclave,
+    bundle,
+    configured,
+    child,
+    exited: exitOf(child, input.place, stop),
+    ended,
+    stop,
+  }
 }
 
 const signalBase = 128

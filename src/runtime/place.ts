@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto"
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { CofferError, fromSystem, isErrno } from "../errors.ts"
@@ -17,7 +17,8 @@ export interface ShieldState {
   readonly name: string
   /** The measured manifest, as in the sealed binary. */
   readonly manifest: string
-  readonly environment: readonly string[]
+  /** The volumes that it writes, as POLICY/VOLUME. */
+  readonly volumes: readonly string[]
 }
 
 /** The folder of one container. Engines have a root each, and the same id may stand in two of them. */
@@ -72,6 +73,29 @@ export function startTimeOf(pid: number): string | undefined {
 export function isServed(place: string): boolean {
   const state = readState(place)
   return state !== undefined && startTimeOf(state.pid) === state.startTime
+}
+
+/** The folders of all containers, of all engines. */
+export function allPlaces(base: string): string[] {
+  return foldersIn(base).flatMap((root) => foldersIn(root))
+}
+
+function foldersIn(path: string): string[] {
+  try {
+    return readdirSync(path, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => join(path, name))
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "ENOTDIR")) return []
+    throw fromSystem(error, path)
+  }
+}
+
+/** Does a container that lives write this volume? */
+export function isVolumeInUse(base: string, volume: string): boolean {
+  return allPlaces(base).some(
+    (place) => readState(place)?.volumes.includes(volume) === true && isServed(place),
+  )
 }
 
 /** Waits for the end of a container's shield, which removes the folder; then, or when it died, nothing of it is left. */

@@ -5,10 +5,12 @@ import { CofferError } from "../errors.ts"
 import type { MeasuredManifest } from "../manifest/index.ts"
 import { sealedPath } from "../protect/index.ts"
 import type { Incident } from "../shield/index.ts"
+import type { CasChoice } from "./configure.ts"
 import { type Enclave, startEnclave } from "./enclave.ts"
 import type { EngineConfig, EngineMount } from "./engine-config.ts"
 import { Monitor } from "./monitor.ts"
-import { defaultBase, makePlace, placeOf, removePlace, startTimeOf, writeState } from "./place.ts"
+import { defaultBase, isVolumeInUse, makePlace, placeOf, removePlace } from "./place.ts"
+import { remember } from "./remember.ts"
 import { findRunc } from "./runc.ts"
 import type { MeasuredFile } from "./sealed-image.ts"
 
@@ -19,6 +21,7 @@ export interface RunOptions {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Directories by the name of their volume. */
   readonly volumes: ReadonlyMap<string, string>
+  readonly cas: Pick<CasChoice, "target" | "policy" | "accept">
   /** Standard input and output are a terminal. */
   readonly terminal: boolean
   readonly onIncident: (incident: Incident) => void
@@ -29,6 +32,8 @@ export interface RunOptions {
 export interface Running {
   readonly mrEnclave: string
   readonly reported: readonly string[]
+  /** Of the CAS's answer; undefined when it was not asked. */
+  readonly platformType: string | undefined
   signal(name: NodeJS.Signals): void
 }
 
@@ -56,6 +61,11 @@ export async function runAlone(options: RunOptions): Promise<number> {
       sealedPath,
       command: [...runc, "run", "--bundle", place, id],
       stdio: [0, 1, 2],
+      cas: {
+        ...options.cas,
+        nodeDirectory: defaultBase,
+        inUse: (volume) => isVolumeInUse(defaultBase, volume),
+      },
       ownGroup: !options.terminal,
       onIncident: options.onIncident,
     })
@@ -63,7 +73,12 @@ export async function runAlone(options: RunOptions): Promise<number> {
     const ended = enclave
     monitor = new Monitor([...runc.slice(0, 3), "kill", "--all", id, "KILL"], () => ended.stop())
     remember(place, id, ended, options.file)
-    options.onStart({ mrEnclave, reported: bundle.reported, signal: (name) => child.kill(name) })
+    options.onStart({
+      mrEnclave,
+      reported: bundle.reported,
+      platformType: enclave.configured?.answer.platformType,
+      signal: (name) => child.kill(name),
+    })
     const status = await enclave.exited
     if (status !== 0) requireStarted(place)
     await enclave.ended
@@ -87,18 +102,6 @@ function requireStarted(place: string): void {
     const { msg } = JSON.parse(text) as { msg: string }
     throw new CofferError("missing", `wanted runc to start the service, found: ${msg}`)
   }
-}
-
-function remember(place: string, id: string, enclave: Enclave, { sealed }: MeasuredFile): void {
-  writeState(place, {
-    pid: process.pid,
-    startTime: startTimeOf(process.pid) ?? "",
-    id,
-    mrEnclave: enclave.mrEnclave,
-    name: sealed.manifest.name,
-    manifest: Buffer.from(sealed.manifestPages).toString("utf8").replace(/\0*$/, ""),
-    environment: enclave.bundle.config.process.env,
-  })
 }
 
 const capabilities = [

@@ -5,8 +5,14 @@ import { type Enclave, startEnclave } from "./enclave.ts"
 import { parseEngineConfig } from "./engine-config.ts"
 import { Monitor } from "./monitor.ts"
 import type { OciLog } from "./oci-log.ts"
-import { removePlace, startTimeOf, writeState } from "./place.ts"
+import { defaultBase, isVolumeInUse, removePlace } from "./place.ts"
+import { remember } from "./remember.ts"
 import { type MeasuredFile, openSealedIn } from "./sealed-image.ts"
+
+/** The CAS of a machine that names no other. */
+const nodeCas = "/var/lib/coffer/cas"
+/** NAME/SERVICE. Whoever starts the container chooses among the policies that accept its MrEnclave; each has keys of its own. */
+const policyAnnotation = "io.coffer.policy"
 
 /** What `coffer-oci create` asks of the shield that it starts. */
 export interface ShieldOrder {
@@ -74,12 +80,20 @@ async function create(order: ShieldOrder, log: OciLog): Promise<Enclave> {
       config,
       sealedPath,
       command,
+      cas: {
+        target: { type: "embedded", dir: nodeCas },
+        policy: config.annotations?.[policyAnnotation],
+        // An engine is no person: another image gets the volumes by `coffer run --accept`, or by a policy.
+        accept: false,
+        nodeDirectory: defaultBase,
+        inUse: (volume) => isVolumeInUse(defaultBase, volume),
+      },
       stdio: order.stdio,
       onIncident: (incident) => log.write("error", incident.message, { incident }),
     })
     for (const fd of order.stdio) closeSync(fd)
     report(enclave, file, log)
-    remember(order, enclave, file)
+    remember(place, id, enclave, file)
     return enclave
   } finally {
     file.source.close()
@@ -91,16 +105,4 @@ function report({ mrEnclave, bundle }: Enclave, { sealed }: MeasuredFile, log: O
   log.write("info", `enclave ${name}, MrEnclave ${mrEnclave}${debug ? ", debug" : ""}`)
   for (const field of bundle.dropped) log.write("info", `dropped: ${field}`)
   for (const what of bundle.reported) log.write("info", `shared: ${what}`)
-}
-
-function remember({ place, id }: ShieldOrder, enclave: Enclave, { sealed }: MeasuredFile): void {
-  writeState(place, {
-    pid: process.pid,
-    startTime: startTimeOf(process.pid) ?? "",
-    id,
-    mrEnclave: enclave.mrEnclave,
-    name: sealed.manifest.name,
-    manifest: Buffer.from(sealed.manifestPages).toString("utf8").replace(/\0*$/, ""),
-    environment: enclave.bundle.config.process.env,
-  })
 }

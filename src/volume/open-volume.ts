@@ -28,8 +28,15 @@ export function openVolume(
   request: VolumeRequest,
   report: (error: unknown) => void,
 ): VolumeFileSystem {
-  const { store, recovery } = openRequested(request)
-  const { readOnly = false, root } = request
+  return fileSystemOn(openRequested(request), request, report)
+}
+
+/** The filesystem on a store that has been opened, by whatever anchor. On failure the store is closed. */
+export function fileSystemOn(
+  { store, recovery }: { readonly store: FrameStore; readonly recovery: Recovery },
+  { readOnly = false, root }: Pick<VolumeRequest, "readOnly" | "root">,
+  report: (error: unknown) => void,
+): VolumeFileSystem {
   try {
     const options = { readOnly, report, random: randomWords }
     return new VolumeFileSystem(

@@ -1,8 +1,9 @@
 import { closeSync, mkdtempSync, openSync, rmSync, statSync, unlinkSync, writeSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { homedir, tmpdir } from "node:os"
 import { join } from "node:path"
 import { Command } from "commander"
 import { utf8OfByteString } from "../../bytes/index.ts"
+import type { AnchorTarget } from "../../cas/index.ts"
 import { CofferError } from "../../errors.ts"
 import { imageTree, openImage, parseImageReference } from "../../oci/index.ts"
 import { sealedPath } from "../../protect/index.ts"
@@ -13,6 +14,10 @@ import { report } from "../report.ts"
 
 interface Options {
   readonly volume: ReadonlyMap<string, string>
+  readonly policy?: string
+  readonly cas?: string
+  readonly casKey?: string
+  readonly accept?: true
   readonly quiet?: true
 }
 
@@ -35,6 +40,13 @@ export function runCommand(io: Io): Command {
       "directory of a volume that the manifest names; may be repeated",
       addVolume,
       new Map<string, string>(),
+    )
+    .option("--policy <name/service>", "policy of the CAS; default: the service's own name")
+    .option("--cas <url>", "CAS to attest to; default: an embedded one, in $XDG_DATA_HOME/coffer")
+    .option("--cas-key <hex>", "public key of that CAS, when the measured manifest names none")
+    .option(
+      "--accept",
+      "with the embedded CAS: let this image have the volumes of the one before it",
     )
     .option("--quiet", "say nothing but errors")
     .addHelpText(
@@ -74,13 +86,22 @@ async function run(image: string, args: readonly string[], options: Options, io:
       args,
       env: io.env,
       volumes: options.volume,
+      cas: {
+        target: casTarget(options, file.sealed.manifest.cas?.publicKey, io),
+        policy: options.policy,
+        accept: options.accept === true,
+      },
       terminal,
       onIncident: (incident) => io.warn(JSON.stringify({ incident })),
       onStart(started) {
         running = started
         if (options.quiet === true) return
         const { name, debug } = file.sealed.manifest
-        io.warn(`coffer: ${name}, MrEnclave ${started.mrEnclave}${debug ? ", debug" : ""}`)
+        const { platformType } = started
+        const platform = platformType === undefined ? "" : `, platform ${platformType}`
+        io.warn(
+          `coffer: ${name}, MrEnclave ${started.mrEnclave}${platform}${debug ? ", debug" : ""}`,
+        )
         for (const what of started.reported) io.warn(`coffer: ${what}`)
       },
     })
@@ -88,6 +109,19 @@ async function run(image: string, args: readonly string[], options: Options, io:
     for (const name of forwarded) process.off(name, forward)
     file.source.close()
   }
+}
+
+function casTarget(options: Options, measured: string | undefined, io: Io): AnchorTarget {
+  if (options.cas === undefined) {
+    const data = io.env["XDG_DATA_HOME"] ?? join(homedir(), ".local", "share")
+    return { type: "embedded", dir: join(data, "coffer", "cas") }
+  }
+  const casKey = measured ?? options.casKey
+  if (casKey === undefined)
+    throw new CofferError("usage", "--cas: wanted the CAS's public key, found none", {
+      hint: "put it under cas.publicKey in coffer.yaml, where it is measured, or give --cas-key",
+    })
+  return { type: "https", url: options.cas, casKey }
 }
 
 const forwarded = [

@@ -1,0 +1,70 @@
+/** The thread that serves one volume of a container: its key, its identity and its freshness come from the CAS. */
+
+import { fromHex, utf8OfByteString } from "../bytes/index.ts"
+import { openCasAnchor } from "../cas/index.ts"
+import { openFile, openTree } from "../seal/index.ts"
+import { serveInWorker } from "../shield/index.ts"
+import { lookup } from "../tree/index.ts"
+import {
+  createStore,
+  type Freshness,
+  fileSystemOn,
+  importTree,
+  NodeDisk,
+  openStore,
+  openStoreForReading,
+} from "../volume/index.ts"
+import type { CasVolumeRequest, VolumeSeed } from "./cas-volume.ts"
+
+function open({ directory, target, policy, grant }: CasVolumeRequest) {
+  const anchor = openCasAnchor(target, policy, grant)
+  const disk = new NodeDisk(directory)
+  const newest = grant.keys.at(-1)
+  const key = newest === undefined ? undefined : bytes(newest.key)
+  const volumeId = bytes(grant.id)
+  const { protection } = grant
+  const expect = { volumeId, protection }
+  if (grant.access === "read" || key === undefined)
+    return openStoreForReading({ disk, key, anchor, expect })
+  const settings = { freshness: freshnessOf(grant.freshness) }
+  // Only what the CAS calls new is initialised: an emptied directory is a rollback, never a fresh volume.
+  if (grant.state === "new")
+    return createStore({ disk, key, protection, volumeId, anchor, settings })
+  return openStore({ disk, key, anchor, expect, settings })
+}
+
+function bytes(hex: string): Uint8Array {
+  const value = fromHex(hex)
+  if (value === undefined) throw new TypeError("a grant's schema lets only hex pass")
+  return value
+}
+
+function freshnessOf(wanted: CasVolumeRequest["grant"]["freshness"]): Freshness {
+  if (wanted === "strict") return { mode: "strict" }
+  return { mode: "periodic", everyMs: wanted.age * 1000, everyCommits: wanted.count }
+}
+
+/** The image's directory goes in at the first start. */
+function plant(fs: ReturnType<typeof fileSystemOn>, { path, manifest, at }: VolumeSeed): void {
+  const source = openFile(path)
+  try {
+    const node = lookup(openTree(source, manifest), utf8OfByteString(at))
+    if (node?.kind === "directory") importTree(fs, node, utf8OfByteString("/"))
+  } finally {
+    source.close()
+  }
+}
+
+await serveInWorker((request) => {
+  const asked = request as CasVolumeRequest
+  const { grant, root, seed } = asked
+  const readOnly = grant.access === "read"
+  const fs = fileSystemOn(open(asked), { readOnly, root }, () => undefined)
+  try {
+    if (grant.state === "new" && seed !== undefined) plant(fs, seed)
+    return fs
+  } catch (error) {
+    fs.destroy()
+    throw error
+  }
+})

@@ -1,0 +1,23 @@
+import type { Enclave } from "./enclave.ts"
+import { startTimeOf, writeState } from "./place.ts"
+import type { MeasuredFile } from "./sealed-image.ts"
+
+/** Leaves in the container's folder what other processes must know of this shield: `exec`, `delete`, `coffer ps`. */
+export function remember(
+  place: string,
+  id: string,
+  { mrEnclave, configured }: Enclave,
+  { sealed }: MeasuredFile,
+): void {
+  writeState(place, {
+    pid: process.pid,
+    startTime: startTimeOf(process.pid) ?? "",
+    id,
+    mrEnclave,
+    name: sealed.manifest.name,
+    manifest: Buffer.from(sealed.manifestPages).toString("utf8").replace(/\0*$/, ""),
+    volumes: (configured?.answer.volumes ?? [])
+      .filter(({ access }) => access === "write")
+      .map(({ name }) => `${configured?.policy ?? ""}/${name}`),
+  })
+}
