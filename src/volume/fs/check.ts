@@ -1,5 +1,6 @@
 import { displayName } from "../../bytes/index.ts"
 import type { Core } from "./core.ts"
+import { extentOverhead } from "./extents.ts"
 import { Inode, inodeFlags } from "./inode.ts"
 import { directoryType, fileTypeMask, itemType, rootInode } from "./keys.ts"
 import { LiveTable } from "./live-table.ts"
@@ -53,7 +54,7 @@ function readItems(
       const length = words[at + 6] as number
       if (last.inode === id && last.end > tree.lo) faults.push(`inode ${id}: extents overlap`)
       last = { inode: id, end: tree.lo + length }
-      live.add(words[at] as number, length)
+      live.add(words[at] as number, length + extentOverhead)
       of(seen, id).allocated += length
     } else if (type === itemType.entry) {
       const child = (words[at] as number) + (words[at + 1] as number) * 2 ** 32

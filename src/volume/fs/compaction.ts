@@ -12,6 +12,8 @@ const leastGarbage = 16 * megabyte
 const mostGarbage = 28 * megabyte
 /** Dead segments wait for a checkpoint; so much of them calls for one. */
 const deadLimit = 16 * megabyte
+/** Segments with a greater share of live bytes stay: moving them, with its log, gains too little. */
+const worthShare = 0.9
 const checkMs = 100
 /** With less free space than this, garbage is collected before it is as much as that. */
 const scarce = 256 * megabyte
@@ -65,7 +67,7 @@ export class Compaction {
     this.#checkpoints = checkpoints
     let size = 0
     let dead = 0
-    let best = 0.95
+    let best = worthShare
     let victim: number | undefined
     let stale = false
     for (const segment of store.segments()) {

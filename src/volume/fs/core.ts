@@ -85,7 +85,7 @@ export class Core {
     this.store = store
     this.readOnly = options.readOnly ?? false
     this.report = options.report ?? (() => undefined)
-    const pages = Math.max(16, Math.floor((options.cacheSize ?? 128 * megabyte) / pageSize))
+    const pages = Math.max(16, Math.floor((options.cacheSize ?? 96 * megabyte) / pageSize))
     this.catalog = new Catalog(store, pages)
     this.inodes = new Inodes(this.catalog, 20_000)
     this.names = new Names(this.catalog)

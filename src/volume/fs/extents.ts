@@ -27,6 +27,11 @@ const innerWord = 5
 const lengthWord = 6
 const valueSize = 28
 const maxLength = 256 * 1024 * 1024
+/**
+ * What an extent costs beside its bytes: its owner behind the data, and the record that moving it takes. Counted as live,
+ * so that compaction does not move tiny pieces for ever to gain less than it writes.
+ */
+export const extentOverhead = 32
 
 /** Makes `extent` what stands at `from`; what it covers is cut. Returns how many bytes that were. */
 export function putExtent(
@@ -37,8 +42,11 @@ export function putExtent(
   extent: Extent,
 ): number {
   const freed = cutExtents(tree, live, hi, from, extent.length)
-  live.add(extent.segment, extent.length)
-  if (!joinsLast(tree, hi, from, extent)) fill(tree, hi, from, extent)
+  if (joinsLast(tree, hi, from, extent)) live.add(extent.segment, extent.length)
+  else {
+    live.add(extent.segment, extent.length + extentOverhead)
+    fill(tree, hi, from, extent)
+  }
   return freed
 }
 
@@ -114,7 +122,7 @@ export function cutExtents(
     const have = words[at + lengthWord] as number
     const end = start + have
     const gone = Math.min(end, to) - start
-    live.add(words[at + segmentWord] as number, -gone)
+    live.add(words[at + segmentWord] as number, end > to ? -gone : -gone - extentOverhead)
     freed += gone
     if (end > to) {
       const rest = copyOf(words, at)
@@ -141,7 +149,7 @@ function cutFirst(tree: Tree, live: LiveTable, hi: number, from: number, to: num
   const gone = Math.min(end, to) - from
   tree.cache.markDirty(tree.page)
   words[at + lengthWord] = from - start
-  live.add(words[at + segmentWord] as number, -gone)
+  live.add(words[at + segmentWord] as number, end > to ? extentOverhead - gone : -gone)
   if (end > to) {
     const rest = copyOf(words, at)
     rest.length = have
