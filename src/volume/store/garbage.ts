@@ -7,6 +7,7 @@ interface DeadFile {
   /** The checkpoint that needs the file no more. */
   readonly checkpoint: number
   readonly due: number
+  readonly size: number
 }
 
 /**
@@ -25,10 +26,15 @@ export class Garbage {
     this.#now = now
   }
 
+  /** What deleting all of it would give back, in bytes. */
+  get size(): number {
+    return this.#files.reduce((sum, { size }) => sum + size, 0)
+  }
+
   /** `since`: from when on nothing names the file; default now. */
-  add(path: string, segment: number, checkpoint: number, since = this.#now()): void {
+  add(file: Omit<DeadFile, "due">, since = this.#now()): void {
     const due = Math.min(since, this.#now()) + this.#graceMs
-    this.#files.push({ path, segment, checkpoint, due })
+    this.#files.push({ ...file, due })
   }
 
   /** Deletes what may be deleted, `anchored` being the anchored commit; returns the numbers of the segments. */

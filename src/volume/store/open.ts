@@ -293,11 +293,23 @@ function begin(
   )
   const since = lastWritten(disk, recovered)
   for (const name of names)
-    if (!known.has(name)) garbage.add(`segments/${name}`, 0, store.sequence, since)
+    if (!known.has(name)) {
+      const path = `segments/${name}`
+      garbage.add({ path, segment: 0, checkpoint: store.sequence, size: sizeOf(disk, path) }, since)
+    }
   return {
     store,
     recovery: recoveryOf(recovered),
     info: infoOf(context.header, recovered, store, epoch),
+  }
+}
+
+function sizeOf(disk: Disk, path: string): number {
+  const fd = disk.open(path)
+  try {
+    return disk.size(fd)
+  } finally {
+    disk.close(fd)
   }
 }
 

@@ -169,7 +169,9 @@ export class VolumeStore implements FrameStore {
       const size = Math.min(records.length - at, most)
       const more = at + size < records.length
       const part = records.subarray(at, at + size)
-      this.#step({ changes: true, more }, {}, part)
+      if (at === 0) this.#step({ changes: true, more }, {}, part)
+      // Half a set is in the chain: to begin it again would make it another one.
+      else this.#orFail(() => this.#step({ changes: true, more }, {}, part))
       at += size
     } while (at < records.length)
     if (sync) this.#sync()
@@ -233,7 +235,8 @@ export class VolumeStore implements FrameStore {
   space(): { readonly free: number; readonly total: number } {
     const { free, total } = this.#context.disk.space()
     const ahead = Math.max(0, this.#writer.reserved - this.#writer.offset)
-    return { free: Math.max(0, free + ahead - this.#room.reserve), total }
+    const dead = this.#options.garbage.size // goes at once when the disk is full
+    return { free: Math.max(0, free + ahead + dead - this.#room.reserve), total }
   }
 
   tick(_nowMs: number): number {
@@ -458,15 +461,29 @@ export class VolumeStore implements FrameStore {
     } catch (error) {
       const cause = fromSystem(error, this.#context.disk.path)
       if (!(cause instanceof CofferError)) throw cause
-      if (cause.facts["errno"] === "ENOSPC" && cause.reason === "disk-full") throw cause
-      this.#failure = new CofferError("io", `${cause.message}: the volume is read-only now`, {
-        cause: error,
-        facts: { ...cause.facts },
-        reason: "write-failed",
-        hint: "what was synced before is safe; check the disk, then mount again",
-      })
-      throw this.#failure
+      if (cause.reason === "disk-full") throw cause
+      throw this.#fail(cause)
     }
+  }
+
+  #orFail(work: () => void): void {
+    try {
+      work()
+    } catch (error) {
+      throw this.#failure ?? this.#fail(error)
+    }
+  }
+
+  #fail(cause: unknown): CofferError {
+    const known = cause instanceof CofferError ? cause : undefined
+    const what = known?.message ?? String(cause)
+    this.#failure = new CofferError("io", `${what}: the volume is read-only now`, {
+      cause,
+      facts: { ...known?.facts },
+      reason: "write-failed",
+      hint: "what was synced before is safe; check the disk, then mount again",
+    })
+    return this.#failure
   }
 
   #anchored(work: () => void): void {
@@ -482,7 +499,12 @@ export class VolumeStore implements FrameStore {
   #drop(entries: readonly TableEntry[]): void {
     const { garbage } = this.#options
     for (const entry of entries) {
-      garbage.add(segmentPath(entry.salt), entry.number, this.#checkpoint.sequence)
+      garbage.add({
+        path: segmentPath(entry.salt),
+        segment: entry.number,
+        checkpoint: this.#checkpoint.sequence,
+        size: entry.end,
+      })
       this.#cache.forget(entry.number)
       this.#tableSize -= entry.end
     }
