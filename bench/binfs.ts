@@ -1,7 +1,7 @@
 /**
  * `coffer binfs create` against `mkfs.erofs` and `veritysetup format` on the same tree, in turns, medians. Coffer's file
  * is durable when it returns; the others' is not, so their time with a sync is given as well.
- * `node bench/binfs.ts [--tree DIR] [--rounds N] [--json] [--large]`; without --tree a Debian with Python; --large: 2 GiB.
+ * `node bench/binfs.ts [--tree DIR] [--rounds N] [--json] [--large] [--coffer COMMAND]`; without --tree a Debian with Python; --large: 2 GiB.
  */
 import { spawn, spawnSync } from "node:child_process"
 import {
@@ -21,6 +21,8 @@ import { debianRootfs } from "../test/support/debian.ts"
 
 interface Sample {
   readonly seconds: number
+  /** Of all threads, user and system: what does not depend on how busy the machine is. */
+  readonly cpuSeconds: number
   /** Bytes. */
   readonly peakRss: number
 }
@@ -28,6 +30,7 @@ interface Sample {
 interface Row {
   readonly what: string
   readonly seconds: number
+  readonly cpuSeconds: number
   readonly peakRssMiB: number
 }
 
@@ -37,28 +40,42 @@ const { values } = parseArgs({
     rounds: { type: "string", default: "5" },
     json: { type: "boolean", default: false },
     large: { type: "boolean", default: false },
+    coffer: { type: "string", default: join(import.meta.dirname, "..", "coffer") },
   },
 })
 
 const folder = mkdtempSync(join(tmpdir(), "coffer-bench-"))
 const out = join(folder, "out")
 const tree = join(folder, "tree")
-const coffer = join(import.meta.dirname, "..", "coffer")
 
-/** Runs a command; its peak memory is what the kernel says of it while it lives. */
+/** Runs a command; its peak memory and CPU time are what the kernel says of it while it lives. */
 async function run(command: string, ...args: readonly string[]): Promise<Sample> {
   const begin = performance.now()
   const child = spawn(command, args, { stdio: ["ignore", "ignore", "inherit"] })
   let peakRss = 0
+  let cpuSeconds = 0
   const look = setInterval(() => {
     peakRss = Math.max(peakRss, peakOf(child.pid))
+    cpuSeconds = Math.max(cpuSeconds, cpuOf(child.pid))
   }, 5)
   const status = await new Promise<number | null>((resolve, reject) => {
     child.once("error", reject)
     child.once("exit", resolve)
   }).finally(() => clearInterval(look))
   if (status !== 0) throw new Error(`${command} ${args.join(" ")}: exit status ${status}`)
-  return { seconds: (performance.now() - begin) / 1000, peakRss }
+  return { seconds: (performance.now() - begin) / 1000, cpuSeconds, peakRss }
+}
+
+/** Fields 14 and 15 of its `stat`, in ticks of 10 ms. */
+function cpuOf(pid: number | undefined): number {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+      .replace(/^.*\) /, "")
+      .split(" ")
+    return (Number(fields[11]) + Number(fields[12])) / 100
+  } catch {
+    return 0
+  }
 }
 
 function peakOf(pid: number | undefined): number {
@@ -73,13 +90,14 @@ function peakOf(pid: number | undefined): number {
 function after(...samples: readonly Sample[]): Sample {
   return {
     seconds: samples.reduce((sum, { seconds }) => sum + seconds, 0),
+    cpuSeconds: samples.reduce((sum, sample) => sum + sample.cpuSeconds, 0),
     peakRss: Math.max(...samples.map(({ peakRss }) => peakRss)),
   }
 }
 
 async function round(source: string): Promise<Readonly<Record<string, Sample>>> {
   remove()
-  const ours = await run(coffer, "binfs", "create", source, out, "--json")
+  const ours = await run(values.coffer, "binfs", "create", source, out, "--json")
   remove()
   const image = await run("mkfs.erofs", "--quiet", out, source)
   const how = ["--no-superblock", "--salt", "-", "--hash", "sha256"]
@@ -148,6 +166,7 @@ async function main(): Promise<void> {
     return {
       what,
       seconds: median(samples.map(({ seconds }) => seconds)),
+      cpuSeconds: median(samples.map((sample) => sample.cpuSeconds)),
       peakRssMiB: Math.max(...samples.map(({ peakRss }) => peakRss)) / (1 << 20),
     }
   })
@@ -157,10 +176,12 @@ async function main(): Promise<void> {
 
 function report(rows: readonly Row[]): void {
   const [ours] = rows
-  console.log("| what | seconds, median | ratio | peak RSS, MiB |\n| --- | --- | --- | --- |")
-  for (const { what, seconds, peakRssMiB } of rows) {
+  console.log("| what | seconds, median | ratio | CPU seconds | peak RSS, MiB |")
+  console.log("| --- | --- | --- | --- | --- |")
+  for (const { what, seconds, cpuSeconds, peakRssMiB } of rows) {
     const ratio = (seconds / (ours?.seconds ?? 1)).toFixed(2)
-    console.log(`| ${what} | ${seconds.toFixed(3)} | ${ratio} | ${peakRssMiB.toFixed(0)} |`)
+    const figures = [seconds.toFixed(3), ratio, cpuSeconds.toFixed(2), peakRssMiB.toFixed(0)]
+    console.log(`| ${[what, ...figures].join(" | ")} |`)
   }
 }
 
