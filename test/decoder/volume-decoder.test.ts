@@ -84,6 +84,12 @@ function readWith(directory: string, anchor: Anchor, volumeKey: Buffer | undefin
   }
 }
 
+test("the vectors are what their generator makes", () => {
+  const generator = join(import.meta.dirname, "../../tools/vectors-volume.ts")
+  const args = ["--disable-warning=ExperimentalWarning", generator, "--check"]
+  assert.equal(spawnSync(process.execPath, args, { encoding: "utf8" }).stderr, "")
+})
+
 for (const protection of ["encrypted", "authenticated"] as const) {
   const vector = volumeVector(protection)
   const lays = (files: ReadonlyMap<string, Uint8Array>) =>
