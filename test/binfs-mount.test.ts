@@ -1,4 +1,6 @@
 import assert from "node:assert/strict"
+import { execFileSync, spawn } from "node:child_process"
+import { once } from "node:events"
 import {
   closeSync,
   mkdirSync,
@@ -14,6 +16,7 @@ import {
 } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { createInterface } from "node:readline"
 import { after, describe, test } from "node:test"
 import { writeBinfs } from "../src/binfs/index.ts"
 import { type Incident, mountAt, unmountAt } from "../src/shield/index.ts"
@@ -123,5 +126,28 @@ void describe("a mounted binary filesystem", { skip: cannotMount() }, () => {
       assert.equal(incident.reason, "verity-data-block")
       assert.equal(typeof incident.facts["block"], "number")
     })
+  })
+})
+
+void describe("coffer binfs mount", { skip: cannotMount() }, () => {
+  test("creates, mounts, ends with SIGTERM", async () => {
+    const source = join(folder, "source")
+    mkdirSync(source)
+    writeFileSync(join(source, "file"), "measured")
+    const coffer = new URL("../src/cli/main.ts", import.meta.url).pathname
+    const run = [
+      ...process.execArgv.filter((word) => word.startsWith("--disable")),
+      coffer,
+      "binfs",
+    ]
+    execFileSync(process.execPath, [...run, "create", source, image], { stdio: "pipe" })
+    const child = spawn(process.execPath, [...run, "mount", image, target], { stdio: "pipe" })
+    const exit = once(child, "exit")
+    const [line] = (await once(createInterface(child.stdout), "line")) as [string]
+    assert.equal(line, `ready ${target}`)
+    assert.equal(readFileSync(join(target, "file"), "utf8"), "measured")
+    child.kill("SIGTERM")
+    assert.deepEqual(await exit, [0, null])
+    assert.deepEqual(readdirSync(target), [])
   })
 })

@@ -1,5 +1,5 @@
 import type { CofferError } from "../errors.ts"
-import { type Incident, type ServedMount, unmountAt } from "../shield/index.ts"
+import { guardMemory, type Incident, type ServedMount, unmountAt } from "../shield/index.ts"
 import type { Io } from "./io.ts"
 
 /** What a mount's command says of a fault while it serves: one line of JSON, so that it can be collected. */
@@ -12,6 +12,11 @@ export function incidentLine(incident: Incident): string {
  * it is ready. SIGUSR2 writes the metrics to stderr as one line of JSON.
  */
 export async function serveForeground(served: ServedMount, target: string, io: Io): Promise<void> {
+  const swap = guardMemory()
+  if (swap.length > 0)
+    io.warn(
+      `swap is on (${swap.join(", ")}): unless it is encrypted, it may get keys and plaintext`,
+    )
   const stop = stopper(served, target, io)
   const metrics = () => io.warn(JSON.stringify({ metrics: served.metrics() }))
   process.on("SIGINT", stop)

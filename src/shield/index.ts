@@ -7,6 +7,7 @@
  */
 export type { BinfsRequest } from "./build-binfs.ts"
 export type { VolumeMountRequest } from "./build-volume.ts"
+export { guardMemory } from "./guard-memory.ts"
 export { fuseMountData, type MountOptions, mountAt, unmountAt } from "./mount-at.ts"
 export type { Incident } from "./protocol.ts"
 export { serveInWorker } from "./serve.ts"

@@ -6,7 +6,7 @@
  */
 export { FfiAead, ffiAeadWorks } from "./aead.ts"
 export { createWaker, FuseDevice, openFuse, wake } from "./fuse-device.ts"
-export { forbidDumps, getrandom, lockMemory } from "./memory.ts"
+export { forbidDumps } from "./memory.ts"
 export { mount, mountFlags, unmount } from "./mount.ts"
 export {
   deviceNumber,
