@@ -71,6 +71,14 @@ test("golden: the sample tree has these bytes", () => {
   )
 })
 
+test("golden: the worked example of the spec", () => {
+  const mtime = { seconds: 0, nanoseconds: 0 }
+  const { rootHash, imageSize, hashSize } = write(directory([], { mtime }))
+  assert.deepEqual([imageSize, hashSize], [4096, 0])
+  const wanted = "4ee516204f25771294f46dcd5e3a624d3255bfb64fe32ee8bf95f862fb8efa2b"
+  assert.equal(toHex(rootHash), wanted)
+})
+
 test("a tree read back is the same, sound, and writes the same bytes again", () => {
   const written = write(sampleTree())
   const reader = open(image(written))

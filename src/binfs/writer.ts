@@ -1,3 +1,4 @@
+// Hot path: every node of an image goes through here.
 import { alignUp, type ByteString, bytesOf } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
 import { workerUrl } from "../sys/index.ts"
@@ -173,7 +174,8 @@ class Writer {
     const { mode, uid, gid, mtime, xattrs } = node.meta
     const { layout, u, behind, size } = data
     const xattrSize = xattrsSize(xattrs)
-    const out = Buffer.alloc(inodeSize + xattrSize + behind.length)
+    const whole = inodeSize + xattrSize + behind.length
+    const out = whole <= blockSize ? scratch.subarray(0, whole).fill(0) : Buffer.alloc(whole)
     const linkCount = this.#survey.linkCounts[ino - 1] ?? 0
     const times = { seconds: mtime.seconds, nanoseconds: mtime.nanoseconds }
     const owner = { mode, uid, gid, ...times, linkCount }
@@ -267,6 +269,8 @@ class Writer {
 }
 
 const nothing = new Uint8Array(0)
+/** Where an inode is put together that fits a block; whoever gets it copies it at once. */
+const scratch = Buffer.alloc(blockSize)
 
 /** Bytes of an inode with its xattrs. */
 function headSize(node: TreeNode): number {
