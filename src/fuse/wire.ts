@@ -297,10 +297,8 @@ export function offsetOf(table: StructTable, field: string): number {
 
 export const entrySize = 128
 export const attrSize = 88
-export const attrOutSize = 104
 export const openOutSize = 16
 export const direntHeaderSize = 24
-export const statfsSize = 80
 
 export const setattrValid = {
   MODE: 1 << 0,
@@ -318,7 +316,6 @@ export const setattrValid = {
 export const writeKillSuidgid = 1 << 2
 export const fsyncDataOnly = 1 << 0
 export const setxattrAclKillSgid = 1 << 0
-export const fopenKeepCache = 1 << 1
 
 /** INIT flags, bits 0 to 31. */
 export const initFlags = {
