@@ -135,3 +135,19 @@ test("a look at a volume that was never mounted shows an empty directory", () =>
   assert.equal(fs.mknod(1, "x" as ByteString, 0o100644, 0, caller, out), -30)
   fs.destroy()
 })
+
+test("a reader replays a log that is larger than its cache, and writes nothing", () => {
+  const store = new MemoryStore()
+  const fs = open(store)
+  const names = Array.from({ length: 5000 }, (_, i) => `name-${i}` as ByteString)
+  for (const name of names) create(fs, name)
+  assert.equal(fs.fsync(1, false, done), 0)
+  const append = store.append.bind(store)
+  store.append = () => assert.fail("a reader writes")
+  const cacheSize = 20 * 16384
+  const reader = new VolumeFileSystem(store, store.recovery(), { readOnly: true, cacheSize })
+  for (const name of names) assert.equal(reader.lookup(1, name, out), 0)
+  assert.deepEqual(checkIndex(reader.core), [])
+  reader.destroy()
+  store.append = append
+})

@@ -3,7 +3,7 @@ import { CofferError } from "../../errors.ts"
 import type { FrameStore } from "../frame-store.ts"
 import { cutExtents, type Extent, putExtent } from "./extents.ts"
 import { Journal, operation, replay } from "./journal.ts"
-import { itemType } from "./keys.ts"
+import { extentSize, itemType } from "./keys.ts"
 import { LiveTable } from "./live-table.ts"
 import { aligned, maxValueSize } from "./page.ts"
 import { Tree } from "./tree.ts"
@@ -28,8 +28,8 @@ export class Catalog {
     length: 0,
   }
 
-  constructor(store: FrameStore, cachePages: number) {
-    this.tree = new Tree(store, this.live, cachePages)
+  constructor(store: FrameStore, cachePages: number, writable: boolean) {
+    this.tree = new Tree(store, this.live, cachePages, writable)
     const memory = new ArrayBuffer(aligned(maxValueSize) + 64)
     this.words = new Uint32Array(memory)
     this.bytes = Buffer.from(memory)
@@ -70,7 +70,7 @@ export class Catalog {
     words[5] = extent.inner
     words[6] = extent.length
     const hi = inode * 16 + itemType.extent
-    this.journal.add(operation.write, hi, offset, words, 28)
+    this.journal.add(operation.write, hi, offset, words, extentSize)
     return extent.length - putExtent(this.tree, this.live, hi, offset, extent)
   }
 
@@ -100,7 +100,7 @@ export class Catalog {
     else if (op === operation.remove) {
       if (!this.tree.find(hi, lo)) throw damaged("a removal of what is there")
       this.tree.remove()
-    } else if (op === operation.write && size === 28) {
+    } else if (op === operation.write && size === extentSize) {
       readExtent(words, 0, this.#extent)
       putExtent(this.tree, this.live, hi, lo, this.#extent)
     } else if (op === operation.cut && size === 8)

@@ -63,7 +63,7 @@ function readItems(
       of(seen, child).links += 1
       if (words[at + 2] === directoryType >> 12) counts.subdirectories += 1
     }
-    if (tree.cache.needsTrim) tree.cache.trim()
+    if (tree.cache.needsTrim) tree.trim()
   }
 }
 

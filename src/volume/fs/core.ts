@@ -86,7 +86,7 @@ export class Core {
     this.readOnly = options.readOnly ?? false
     this.report = options.report ?? (() => undefined)
     const pages = Math.max(16, Math.floor((options.cacheSize ?? 96 * megabyte) / pageSize))
-    this.catalog = new Catalog(store, pages)
+    this.catalog = new Catalog(store, pages, !this.readOnly)
     this.inodes = new Inodes(this.catalog, 20_000)
     this.names = new Names(this.catalog)
     this.data = new FileData(store, this.catalog, this.inodes)

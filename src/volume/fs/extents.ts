@@ -1,4 +1,5 @@
 // Hot path: see page.ts.
+import { extentSize } from "./keys.ts"
 import type { LiveTable } from "./live-table.ts"
 import type { Tree } from "./tree.ts"
 
@@ -25,7 +26,6 @@ const dataSizeWord = 3
 const strideWord = 4
 const innerWord = 5
 const lengthWord = 6
-const valueSize = 28
 const maxLength = 256 * 1024 * 1024
 /**
  * What an extent costs beside its bytes: its owner behind the data, and the record that moving it takes. Counted as live,
@@ -51,7 +51,7 @@ export function putExtent(
 }
 
 function fill(tree: Tree, hi: number, from: number, extent: Extent): void {
-  tree.put(hi, from, valueSize)
+  tree.put(hi, from, extentSize)
   const words = tree.page.words
   const at = tree.at >> 2
   words[at + segmentWord] = extent.segment

@@ -12,6 +12,7 @@ export class PageCache {
   readonly #store: FrameStore
   readonly #live: LiveTable
   readonly #capacity: number
+  readonly #writable: boolean
   readonly #leaves: Page[] = []
   readonly #dirty: Page[][] = []
   readonly #spare: ArrayBuffer[] = []
@@ -22,8 +23,9 @@ export class PageCache {
   #innerCount = 0
   loads = 0
 
-  /** `capacity` counts pages. */
-  constructor(store: FrameStore, live: LiveTable, capacity: number) {
+  /** `capacity` counts pages. Not `writable`: what a replayed log has changed stays in memory, beside the capacity. */
+  constructor(store: FrameStore, live: LiveTable, capacity: number, writable = true) {
+    this.#writable = writable
     this.#store = store
     this.#live = live
     this.#capacity = capacity
@@ -145,7 +147,8 @@ export class PageCache {
   }
 
   get needsTrim(): boolean {
-    return this.#leaves.length + this.#innerCount > this.#capacity
+    const kept = this.#writable ? 0 : this.#dirtyCount
+    return this.#leaves.length + this.#innerCount - kept > this.#capacity
   }
 
   /** Drops leaves that were not used lately until the cache has its size; dirty ones are written first. */
@@ -170,6 +173,7 @@ export class PageCache {
       page.touched = false
       return true
     }
+    if (page.dirty && !this.#writable) return true
     if (page.dirty) this.write(page)
     return false
   }

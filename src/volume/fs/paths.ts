@@ -34,11 +34,7 @@ function search(core: Core, inode: number, first: number, last: number): Place |
   for (let more = tree.seek(first, 0); more && tree.hi <= last; more = tree.next()) {
     count += 1
     if (count > maxItems) return undefined
-    if (count % 1024 === 0 && tree.cache.needsTrim) {
-      const [hi, lo] = [tree.hi, tree.lo]
-      tree.cache.trim()
-      tree.seek(hi, lo)
-    }
+    if (tree.cache.needsTrim) tree.trim()
     if (tree.hi % 16 !== itemType.entry) continue
     const { words, bytes } = tree.page
     const at = tree.at

@@ -18,8 +18,8 @@ export class Tree {
   page: Page
   index = 0
 
-  constructor(store: FrameStore, live: LiveTable, capacity: number) {
-    this.cache = new PageCache(store, live, capacity)
+  constructor(store: FrameStore, live: LiveTable, capacity: number, writable = true) {
+    this.cache = new PageCache(store, live, capacity, writable)
     this.#root = this.cache.newPage(0)
     this.cache.markDirty(this.#root)
     this.page = this.#root
@@ -181,6 +181,13 @@ export class Tree {
     parent.children.splice(index, 0, child)
     child.parent = parent
     this.cache.markDirty(parent)
+  }
+
+  /** Lets the cache shrink in the middle of a walk: the cursor stays on its entry. */
+  trim(): void {
+    const { hi, lo } = this
+    this.cache.trim()
+    this.find(hi, lo)
   }
 
   /** The stored page `payload` at `place` is to stand elsewhere: if it is one of ours, it becomes dirty. */
