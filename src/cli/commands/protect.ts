@@ -138,7 +138,7 @@ function nameOf(reference: string): string {
 
 function report(io: Io, to: string, result: ProtectResult, json: boolean): void {
   for (const warning of result.warnings) io.warn(`warning: ${warning}`)
-  const { manifest: _, ...facts } = result
+  const { manifest, ...facts } = result
   // An archive on standard output must stay alone there.
   const say =
     to === "docker-archive:-" ? (line: string) => io.warn(line) : (line: string) => io.print(line)
@@ -150,5 +150,10 @@ function report(io: Io, to: string, result: ProtectResult, json: boolean): void 
   say(`digest     ${result.digest}`)
   say(`MrEnclave  ${result.mrEnclave}`)
   if (result.mrSigner !== undefined) say(`MrSigner   ${result.mrSigner}`)
-  if (!to.endsWith("archive:-")) io.warn(`next: coffer run ${to}`)
+  if (!to.endsWith("archive:-")) io.warn(`next: coffer run ${to}${volumeOptions(manifest)}`)
+}
+
+function volumeOptions({ regions }: ProtectResult["manifest"]): string {
+  const names = regions.flatMap((region) => (region.kind === "volume" ? [region.volume] : []))
+  return [...new Set(names)].map((name) => ` --volume ${name}=DIR`).join("")
 }

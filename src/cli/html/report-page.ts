@@ -47,14 +47,19 @@ ${fileLists(report)}
 function notices({ warnings, unprotected }: SealedReport): string {
   const lines = [
     ...warnings.map((text) => escapeHtml(text)),
-    ...unprotected.map(
-      (region) => `<code>${escapeHtml(region.path)}</code>: ${regionText(region)}`,
-    ),
+    // The host's own files and directories are among the warnings.
+    ...unprotected
+      .filter(isTyped)
+      .map((region) => `<code>${escapeHtml(region.path)}</code>: ${regionText(region)}`),
   ]
   if (lines.length === 0)
     return `<div class="notices calm"><h2>Nothing needs a look</h2><p>Every program is measured, and every file is protected.</p></div>`
   const items = lines.map((line) => `<li>${line}</li>`).join("")
   return `<div class="notices"><h2>Look at these first (${lines.length})</h2><ul>${items}</ul></div>`
+}
+
+function isTyped(region: SealedReport["unprotected"][number]): boolean {
+  return region.kind !== "host" || (region.format !== "file" && region.format !== "directory")
 }
 
 function identity({ mrEnclave, signature, manifest, sizes }: SealedReport): string {
