@@ -1,6 +1,7 @@
 /** `make demo`: the main job on a real image, told on the terminal. Ends with what was shown, or with an error and a non-zero exit code. */
 import { codeChapter } from "./code.ts"
 import { imageChapter } from "./image.ts"
+import { runChapter } from "./run.ts"
 import { cleanUp, summary } from "./story.ts"
 import { volumeChapter } from "./volume.ts"
 
@@ -13,6 +14,7 @@ try {
   const shop = imageChapter()
   codeChapter(shop)
   await volumeChapter()
+  await runChapter()
   summary()
 } catch (error) {
   console.error(`\nthe demo failed: ${error instanceof Error ? error.message : String(error)}`)

@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import sqlite3
+import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pricing
@@ -41,6 +43,8 @@ class Shop(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    # The first process of a container gets no default action for SIGTERM.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     address = ("0.0.0.0", int(os.environ.get("SHOP_PORT", "8080")))
     print(f"shop on port {address[1]}", flush=True)
     HTTPServer(address, Shop).serve_forever()
