@@ -1,6 +1,6 @@
 import { closeSync, mkdtempSync, openSync, rmSync, statSync, unlinkSync, writeSync } from "node:fs"
 import { homedir, tmpdir } from "node:os"
-import { join } from "node:path"
+import { join, resolve } from "node:path"
 import { Command } from "commander"
 import { utf8OfByteString } from "../../bytes/index.ts"
 import type { AnchorTarget } from "../../cas/index.ts"
@@ -71,7 +71,7 @@ Example:
 function addVolume(value: string, volumes: ReadonlyMap<string, string>): Map<string, string> {
   const [, name = "", directory = ""] = /^([^=]+)=(.+)$/.exec(value) ?? []
   if (name === "") throw new CofferError("usage", `--volume: wanted NAME=DIR, found ${value}`)
-  return new Map([...volumes, [name, directory]])
+  return new Map([...volumes, [name, resolve(directory)]])
 }
 
 async function run(image: string, args: readonly string[], options: Options, io: Io) {
@@ -143,7 +143,7 @@ async function openService(image: string): Promise<MeasuredFile> {
     input: process.stdin,
   })
   try {
-    const tree = await imageTree(source, () => undefined)
+    const tree = await imageTree(source, () => undefined, { inPlace: true })
     try {
       const node = lookup(tree.root, utf8OfByteString(sealedPath))
       if (node?.kind !== "file")
