@@ -6,7 +6,7 @@
  * is written whole or not at all.
  */
 export { annotationKeys, sealedPath } from "./image.ts"
-export { policySkeleton, type SkeletonOptions } from "./policy-skeleton.ts"
+export { policySkeleton } from "./policy-skeleton.ts"
 export { type ProtectInput, type ProtectResult, protectImage } from "./protect.ts"
-export { openService, type ServiceInImage } from "./resolve.ts"
-export { type SignImageInput, signImage } from "./sign-image.ts"
+export { openService } from "./resolve.ts"
+export { signImage } from "./sign-image.ts"
