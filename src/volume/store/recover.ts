@@ -158,16 +158,10 @@ function recoverFrom(
   const own = { sequence, tag: found.tag, segment: id.number, offset: found.offset }
   const bounds = { durable, last: Number.MAX_SAFE_INTEGER, reload: access === "write" }
   if (sequence === 1) return replay(context, start, own, bounds)
-  const fromOwn = () => replay(context, start, own, { ...bounds, durable: sequence })
-  if (flags.checkpoint !== true) return replay(context, start, checkpoint, bounds)
-  // The checkpoint before this one, or a segment after it, is deleted only when this one is durable.
-  if (!isThere(context, headers, checkpoint.segment)) return fromOwn()
-  try {
+  if (flags.checkpoint !== true || isThere(context, headers, checkpoint.segment))
     return replay(context, start, checkpoint, bounds)
-  } catch (error) {
-    if (error instanceof CofferError && error.facts["attack"] === "deleted") return fromOwn()
-    throw error
-  }
+  // The checkpoint before this one is deleted, which only happens when this one is durable.
+  return replay(context, start, own, { ...bounds, durable: sequence })
 }
 
 function isThere(

@@ -199,6 +199,11 @@ export class VolumeStore implements FrameStore {
       offset: this.#headOffset,
     }
     this.#logSize = 0
+    if (gone.length === 0) return
+    // A commit that says that the checkpoint is durable: else, with nothing after it and a segment of its log deleted, it
+    // could not be told from one that a power cut has torn.
+    this.#step({}, {}, nothing)
+    this.#sync()
     this.#drop(gone)
   }
 
