@@ -59,12 +59,22 @@ await serveInWorker((request) => {
   const asked = request as CasVolumeRequest
   const { grant, root, seed } = asked
   const readOnly = grant.access === "read"
-  const fs = fileSystemOn(open(asked), { readOnly, root }, () => undefined)
+  let fault: unknown
+  const report = (error: unknown) => {
+    fault ??= error
+  }
+  const fs = fileSystemOn(open(asked), { readOnly, root }, report)
+  const close = fs.destroy.bind(fs)
+  // What could not be committed at the end must not pass for a clean one.
+  fs.destroy = () => {
+    close()
+    if (fault !== undefined) throw fault
+  }
   try {
     if (grant.state === "new" && seed !== undefined) plant(fs, seed)
     return fs
   } catch (error) {
-    fs.destroy()
+    close()
     throw error
   }
 })
