@@ -1,0 +1,269 @@
+import assert from "node:assert/strict"
+import { spawnSync } from "node:child_process"
+import { createHash } from "node:crypto"
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeSync,
+} from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { after, before, describe, test } from "node:test"
+import { utf8OfByteString } from "../../src/bytes/index.ts"
+import { parseCofferYaml } from "../../src/manifest/index.ts"
+import { imageTree, LayoutWriter, openImage, parseImageReference } from "../../src/oci/index.ts"
+import { protectImage, sealedPath } from "../../src/protect/index.ts"
+import { lookup, readPieces } from "../../src/tree/index.ts"
+import { debianRootfs, lacksDebian } from "../support/debian.ts"
+
+const root = new URL("../..", import.meta.url).pathname
+const program = `
+import os, sys
+open('/etc/written', 'w').write('upper')
+print('written', open('/etc/written').read(), 'args', sys.argv[1:], 'stdin', repr(sys.stdin.read()))
+path = '/data/count'
+count = int(open(path).read()) + 1 if os.path.exists(path) else 1
+open(path, 'w').write(str(count))
+print('count', count, 'env', os.environ.get('LANG'), os.environ.get('TZ'))
+sys.stdout.flush()
+if '--wait' in sys.argv:
+  import signal, time
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(42))
+  time.sleep(60)
+sys.exit(7)
+`
+const yaml = JSON.stringify({
+  version: 1,
+  name: "e2e",
+  service: {
+    argv: ["/usr/bin/python3", "-c", program],
+    args: { allow: ["--wait", "--port=[0-9]+"] },
+    exec: [["/bin/echo", "healthy"]],
+  },
+  env: { set: { LANG: "C.UTF-8", PATH: "/usr/bin:/bin" }, allow: { TZ: "[A-Za-z/]+" } },
+  regions: [{ path: "/data", protection: "encrypted", lifetime: "persistent", volume: "data" }],
+})
+
+let folder = ""
+let sealed = ""
+const image = `localhost/coffer-e2e-${process.pid}:1`
+
+function lacks(): string | false {
+  const debian = lacksDebian()
+  if (debian !== false) return debian
+  if (!existsSync("/dev/fuse")) return "no /dev/fuse here"
+  return spawnSync("runc", ["--version"]).status === 0 ? false : "no runc here"
+}
+
+/** The source image: a layer that is the tar as it is. */
+function layoutOf(tar: string, directory: string): void {
+  const writer = new LayoutWriter(directory)
+  const hash = createHash("sha256")
+  const layer = writer.addBlob("application/vnd.oci.image.layer.v1.tar", (sink) => {
+    const fd = openSync(tar, "r")
+    const piece = Buffer.alloc(1 << 20)
+    for (let size = readSync(fd, piece); size > 0; size = readSync(fd, piece)) {
+      hash.update(piece.subarray(0, size))
+      sink(piece.subarray(0, size))
+    }
+    closeSync(fd)
+  })
+  const config = writer.addDocument("application/vnd.oci.image.config.v1+json", {
+    architecture: process.arch === "arm64" ? "arm64" : "amd64",
+    os: "linux",
+    rootfs: { type: "layers", diff_ids: [`sha256:${hash.digest("hex")}`] },
+  })
+  const manifest = writer.addDocument("application/vnd.oci.image.manifest.v1+json", {
+    schemaVersion: 2,
+    config: { ...config },
+    layers: [{ ...layer }],
+  })
+  writer.finish(manifest, "1")
+}
+
+async function* noInput(): AsyncGenerator<Uint8Array> {}
+
+async function makeProtected(): Promise<void> {
+  layoutOf(debianRootfs("python3"), join(folder, "source"))
+  await protectImage({
+    from: parseImageReference(`oci:${folder}/source:1`),
+    to: parseImageReference(`oci:${folder}/protected:1`),
+    service: parseCofferYaml(yaml, "coffer.yaml"),
+    name: "e2e",
+    input: noInput(),
+    output: () => undefined,
+    progress: () => () => undefined,
+  })
+  rmSync(join(folder, "source"), { recursive: true })
+  const opened = await openImage(parseImageReference(`oci:${folder}/protected:1`), {
+    platform: { os: "linux", architecture: process.arch === "arm64" ? "arm64" : "amd64" },
+    input: noInput(),
+  })
+  const tree = await imageTree(opened, () => undefined)
+  const node = lookup(tree.root, utf8OfByteString(sealedPath))
+  assert.ok(node?.kind === "file")
+  sealed = join(folder, "service")
+  const fd = openSync(sealed, "w")
+  for (const { bytes } of readPieces(node.content, { offset: 0, size: node.content.size }))
+    writeSync(fd, bytes)
+  closeSync(fd)
+  tree.close()
+  opened.close()
+}
+
+interface Done {
+  readonly status: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+const environment = () => ({
+  ...process.env,
+  COFFER_FROM_SOURCE: "1",
+  XDG_DATA_HOME: join(folder, "data-home"),
+  TZ: "Europe/Berlin",
+  LD_PRELOAD_OF_THE_HOST: "x",
+})
+
+function run(binary: string, ...args: string[]): Done {
+  const volume = ["--volume", `data=${folder}/volume`]
+  return spawnSync(join(root, "coffer"), ["run", binary, ...volume, ...args], {
+    encoding: "utf8",
+    input: "from the host",
+    env: environment(),
+    timeout: 60_000,
+  })
+}
+
+/** Nothing of ours is mounted, running or lying about. */
+function leftovers(): string[] {
+  const mounts = readFileSync("/proc/self/mounts", "utf8").split("\n")
+  const { stdout } = spawnSync("ps", ["-eo", "args"], { encoding: "utf8" })
+  const found = [...mounts, ...stdout.split("\n")].filter(
+    (line) => line.includes("/run/coffer/") || line.includes("coffer-monitor"),
+  )
+  return found.filter((line) => line.includes("e2e") || line.includes(" fuse.coffer "))
+}
+
+void describe("an enclave", { skip: lacks() }, () => {
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), "coffer-e2e-"))
+    await makeProtected()
+  })
+  after(() => {
+    spawnSync("podman", ["rmi", "-f", image])
+    rmSync(folder, { recursive: true, force: true })
+  })
+
+  test("coffer run: the service's own output and status; what the manifest says and nothing else", () => {
+    const { status, stdout, stderr } = run(sealed, "--", "--port=80")
+    assert.equal(status, 7, stderr)
+    assert.match(stdout, /written upper args \['--port=80'\] stdin ''/)
+    assert.match(stdout, /count 1 env C.UTF-8 Europe\/Berlin/)
+    assert.match(stderr, /^coffer: e2e, MrEnclave [0-9a-f]{64}, platform insecure-sim/)
+    assert.deepEqual(leftovers(), [])
+  })
+
+  test("a second start finds its volume, and a clean upper layer", () => {
+    assert.match(run(sealed).stdout, /count 2/)
+  })
+
+  test("an argument that is not allowed, and a volume that is not known: 125", () => {
+    const argument = run(sealed, "--", "--evil")
+    assert.equal(argument.status, 125)
+    assert.match(argument.stderr, /process.args: wanted arguments .* found "--evil"/)
+    const volume = run(sealed, "--volume", "other=/tmp")
+    assert.equal(volume.status, 125)
+    assert.match(volume.stderr, /--volume other: wanted a volume of the measured manifest \(data\)/)
+  })
+
+  test("an emptied volume is not a new one", () => {
+    const kept = join(folder, "kept")
+    spawnSync("mv", [join(folder, "volume"), kept])
+    mkdirSync(join(folder, "volume"))
+    const { status, stdout, stderr } = run(sealed)
+    assert.equal(status, 125)
+    assert.equal(stdout, "")
+    assert.match(stderr, /wanted the volume that CAS/)
+    rmSync(join(folder, "volume"), { recursive: true })
+    spawnSync("mv", [kept, join(folder, "volume")])
+    assert.match(run(sealed).stdout, /count 3/)
+  })
+
+  test("one changed byte, in the manifest or in a file: refused", () => {
+    const changed = join(folder, "changed")
+    for (const [offset, message] of [
+      [0x3000 + 0x100, /coffer: (manifest|sealed binary|binfs)/],
+      [0x1000 + 5, /coffer: sealed binary: stub/],
+    ] as const) {
+      spawnSync("cp", ["--reflink=auto", sealed, changed])
+      const fd = openSync(changed, "r+")
+      const byte = Buffer.alloc(1)
+      readSync(fd, byte, 0, 1, offset)
+      writeSync(fd, Buffer.of((byte[0] ?? 0) ^ 1), 0, 1, offset)
+      closeSync(fd)
+      const { status, stdout, stderr } = run(changed)
+      assert.deepEqual([status, stdout], [125, ""], stderr)
+      assert.match(stderr, message)
+    }
+    assert.deepEqual(leftovers(), [])
+  })
+
+  test("podman: status, volume, exec, stop", { skip: lacksPodman() }, () => {
+    const from = `oci:${folder}/protected:1`
+    const copied = spawnSync("skopeo", ["copy", "-q", from, `containers-storage:${image}`])
+    assert.equal(copied.status, 0, String(copied.stderr))
+    mkdirSync(join(folder, "podman-volume"))
+    const name = `coffer-e2e-${process.pid}`
+    const options = ["--name", name, "-v", `${folder}/podman-volume:/data`]
+    const first = podman("run", "--rm", ...options, image)
+    assert.equal(first.status, 7, first.stderr)
+    assert.match(first.stdout, /count 1/)
+    const env = podman("run", "--rm", ...options, "-e", "LD_PRELOAD=/x", image)
+    assert.match(env.stderr, /process.env: wanted variables .* found LD_PRELOAD/)
+    const mount = podman("run", "--rm", ...options, "-v", `${folder}:/usr/bin`, image)
+    assert.match(mount.stderr, /mounts: wanted mounts of volumes and host files/)
+    const entry = podman("run", "--rm", ...options, "--entrypoint", "/bin/sh", image)
+    assert.match(entry.stderr, /process.args\[0\]: wanted \/coffer\/service/)
+    try {
+      assert.equal(podman("run", "-d", ...options, image, "--wait").status, 0)
+      const denied = podman("exec", name, "/bin/sh", "-c", "id")
+      assert.notEqual(denied.status, 0)
+      assert.match(denied.stderr, /exec: wanted a command that the measured manifest lists/)
+      assert.equal(podman("exec", name, "/bin/echo", "healthy").stdout, "healthy\n")
+      podman("stop", "-t", "20", name)
+      assert.equal(podman("inspect", "-f", "{{.State.ExitCode}}", name).stdout, "42\n")
+      assert.match(podman("logs", name).stdout, /count 2/)
+    } finally {
+      podman("rm", "-f", name)
+    }
+    assert.deepEqual(leftovers(), [])
+  })
+})
+
+function lacksPodman(): string | false {
+  return spawnSync("podman", ["--version"]).status === 0 ? false : "no podman here"
+}
+
+function podman(verb: string, ...args: string[]): Done {
+  const limits = [
+    "--network",
+    "none",
+    "--ulimit",
+    "nofile=1000:1000",
+    "--ulimit",
+    "nproc=1000:1000",
+  ]
+  const words = verb === "run" ? [...limits, ...args] : args
+  return spawnSync("podman", ["--runtime", join(root, "coffer-oci"), verb, ...words], {
+    encoding: "utf8",
+    env: environment(),
+    timeout: 60_000,
+  })
+}
