@@ -9,8 +9,10 @@ import { keygenCommand } from "./commands/keygen.ts"
 import { measureCommand } from "./commands/measure.ts"
 import { policyCommand } from "./commands/policy.ts"
 import { protectCommand } from "./commands/protect.ts"
+import { psCommand } from "./commands/ps.ts"
 import { runCommand } from "./commands/run.ts"
 import { sealCommand } from "./commands/seal.ts"
+import { setupCommand } from "./commands/setup.ts"
 import { signCommand } from "./commands/sign.ts"
 import { volumeCommand } from "./commands/volume.ts"
 import { descendants } from "./descendants.ts"
@@ -33,6 +35,8 @@ export function createProgram(io: Io): Command {
     .addHelpText("after", exitCodes)
   program.addCommand(protectCommand(io))
   program.addCommand(runCommand(io))
+  program.addCommand(psCommand(io))
+  program.addCommand(setupCommand(io))
   program.addCommand(keygenCommand(io))
   program.addCommand(measureCommand(io))
   program.addCommand(signCommand(io))

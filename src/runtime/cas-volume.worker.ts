@@ -59,9 +59,9 @@ await serveInWorker((request) => {
   const asked = request as CasVolumeRequest
   const { grant, root, seed } = asked
   const readOnly = grant.access === "read"
-  let fault: unknown
+  let fault: Error | undefined
   const report = (error: unknown) => {
-    fault ??= error
+    fault ??= error instanceof Error ? error : new Error("a fault of the volume")
   }
   const fs = fileSystemOn(open(asked), { readOnly, root }, report)
   const close = fs.destroy.bind(fs)

@@ -47,6 +47,8 @@ export function removePlace(place: string): void {
 }
 
 export function writeState(place: string, state: ShieldState): void {
+  // For `coffer-oci delete`, which is a shell script.
+  writeFileSync(join(place, "pid"), `${state.pid}\n`)
   writeFileSync(join(place, "state.json"), JSON.stringify(state), { mode: 0o600 })
 }
 
@@ -76,7 +78,7 @@ export function isServed(place: string): boolean {
 }
 
 /** The folders of all containers, of all engines. */
-export function allPlaces(base: string): string[] {
+function allPlaces(base: string): string[] {
   return foldersIn(base).flatMap((root) => foldersIn(root))
 }
 
@@ -89,6 +91,16 @@ function foldersIn(path: string): string[] {
     if (isErrno(error, "ENOENT", "ENOTDIR")) return []
     throw fromSystem(error, path)
   }
+}
+
+/** What runs on this machine, by all engines. */
+export function listEnclaves(): Omit<ShieldState, "manifest">[] {
+  return allPlaces(defaultBase).flatMap((place) => {
+    const state = readState(place)
+    if (state === undefined || !isServed(place)) return []
+    const { manifest: _, ...shown } = state
+    return [shown]
+  })
 }
 
 /** Does a container that lives write this volume? */

@@ -10,7 +10,7 @@ import { remember } from "./remember.ts"
 import { type MeasuredFile, openSealedIn } from "./sealed-image.ts"
 
 /** The CAS of a machine that names no other. */
-const nodeCas = "/var/lib/coffer/cas"
+export const nodeCas = "/var/lib/coffer/cas"
 /** NAME/SERVICE. Whoever starts the container chooses among the policies that accept its MrEnclave; each has keys of its own. */
 const policyAnnotation = "io.coffer.policy"
 
@@ -34,6 +34,7 @@ export interface ShieldOrder {
  */
 export async function serveContainer(
   order: ShieldOrder,
+  casDirectory: string,
   log: OciLog,
   created: (error: unknown) => void,
 ): Promise<void> {
@@ -42,7 +43,7 @@ export async function serveContainer(
   const { place, runc, id } = order
   const kill = [...runc, "kill", "--all", id, "KILL"]
   try {
-    enclave = await create(order, log)
+    enclave = await create(order, casDirectory, log)
     const status = await enclave.exited
     if (status !== 0) {
       enclave.stop()
@@ -67,7 +68,7 @@ export async function serveContainer(
   }
 }
 
-async function create(order: ShieldOrder, log: OciLog): Promise<Enclave> {
+async function create(order: ShieldOrder, casDirectory: string, log: OciLog): Promise<Enclave> {
   const { place, id } = order
   const config = parseEngineConfig(readFileSync(join(order.bundle, "config.json"), "utf8"))
   const root = join(order.bundle === "" ? "." : order.bundle, "rootfs")
@@ -81,7 +82,7 @@ async function create(order: ShieldOrder, log: OciLog): Promise<Enclave> {
       sealedPath,
       command,
       cas: {
-        target: { type: "embedded", dir: nodeCas },
+        target: { type: "embedded", dir: casDirectory },
         policy: config.annotations?.[policyAnnotation],
         // An engine is no person: another image gets the volumes by `coffer run --accept`, or by a policy.
         accept: false,

@@ -127,6 +127,7 @@ const environment = () => ({
   ...process.env,
   COFFER_FROM_SOURCE: "1",
   XDG_DATA_HOME: join(folder, "data-home"),
+  COFFER_INSECURE_CAS_DIR: join(folder, "node-cas"),
   TZ: "Europe/Berlin",
   LD_PRELOAD_OF_THE_HOST: "x",
 })
@@ -215,37 +216,39 @@ void describe("an enclave", { skip: lacks() }, () => {
     assert.deepEqual(leftovers(), [])
   })
 
-  test("podman: status, volume, exec, stop", { skip: lacksPodman() }, () => {
-    const from = `oci:${folder}/protected:1`
-    const copied = spawnSync("skopeo", ["copy", "-q", from, `containers-storage:${image}`])
-    assert.equal(copied.status, 0, String(copied.stderr))
-    mkdirSync(join(folder, "podman-volume"))
-    const name = `coffer-e2e-${process.pid}`
-    const options = ["--name", name, "-v", `${folder}/podman-volume:/data`]
-    const first = podman("run", "--rm", ...options, image)
-    assert.equal(first.status, 7, first.stderr)
-    assert.match(first.stdout, /count 1/)
-    const env = podman("run", "--rm", ...options, "-e", "LD_PRELOAD=/x", image)
-    assert.match(env.stderr, /process.env: wanted variables .* found LD_PRELOAD/)
-    const mount = podman("run", "--rm", ...options, "-v", `${folder}:/usr/bin`, image)
-    assert.match(mount.stderr, /mounts: wanted mounts of volumes and host files/)
-    const entry = podman("run", "--rm", ...options, "--entrypoint", "/bin/sh", image)
-    assert.match(entry.stderr, /process.args\[0\]: wanted \/coffer\/service/)
-    try {
-      assert.equal(podman("run", "-d", ...options, image, "--wait").status, 0)
-      const denied = podman("exec", name, "/bin/sh", "-c", "id")
-      assert.notEqual(denied.status, 0)
-      assert.match(denied.stderr, /exec: wanted a command that the measured manifest lists/)
-      assert.equal(podman("exec", name, "/bin/echo", "healthy").stdout, "healthy\n")
-      podman("stop", "-t", "20", name)
-      assert.equal(podman("inspect", "-f", "{{.State.ExitCode}}", name).stdout, "42\n")
-      assert.match(podman("logs", name).stdout, /count 2/)
-    } finally {
-      podman("rm", "-f", name)
-    }
-    assert.deepEqual(leftovers(), [])
-  })
+  test("podman: status, volume, exec, stop", { skip: lacksPodman() }, underPodman)
 })
+
+function underPodman(): void {
+  const from = `oci:${folder}/protected:1`
+  const copied = spawnSync("skopeo", ["copy", "-q", from, `containers-storage:${image}`])
+  assert.equal(copied.status, 0, String(copied.stderr))
+  mkdirSync(join(folder, "podman-volume"))
+  const name = `coffer-e2e-${process.pid}`
+  const options = ["--name", name, "-v", `${folder}/podman-volume:/data`]
+  const first = podman("run", "--rm", ...options, image)
+  assert.equal(first.status, 7, first.stderr)
+  assert.match(first.stdout, /count 1/)
+  const env = podman("run", "--rm", ...options, "-e", "LD_PRELOAD=/x", image)
+  assert.match(env.stderr, /process.env: wanted variables .* found LD_PRELOAD/)
+  const mount = podman("run", "--rm", ...options, "-v", `${folder}:/usr/bin`, image)
+  assert.match(mount.stderr, /mounts: wanted mounts of volumes and host files/)
+  const entry = podman("run", "--rm", ...options, "--entrypoint", "/bin/sh", image)
+  assert.match(entry.stderr, /process.args\[0\]: wanted \/coffer\/service/)
+  try {
+    assert.equal(podman("run", "-d", ...options, image, "--wait").status, 0)
+    const denied = podman("exec", name, "/bin/sh", "-c", "id")
+    assert.notEqual(denied.status, 0)
+    assert.match(denied.stderr, /exec: wanted a command that the measured manifest lists/)
+    assert.equal(podman("exec", name, "/bin/echo", "healthy").stdout, "healthy\n")
+    podman("stop", "-t", "20", name)
+    assert.equal(podman("inspect", "-f", "{{.State.ExitCode}}", name).stdout, "42\n")
+    assert.match(podman("logs", name).stdout, /count 2/)
+  } finally {
+    podman("rm", "-f", name)
+  }
+  assert.deepEqual(leftovers(), [])
+}
 
 function lacksPodman(): string | false {
   return spawnSync("podman", ["--version"]).status === 0 ? false : "no podman here"
