@@ -103,6 +103,12 @@ export function listEnclaves(): Omit<ShieldState, "manifest">[] {
   })
 }
 
+/** Removes what shields left behind that were killed and whose engine never called `delete`. */
+export function collectStale(base: string): void {
+  for (const place of allPlaces(base))
+    if (readState(place) !== undefined && !isServed(place)) removePlace(place)
+}
+
 /** Does a container that lives write this volume? */
 export function isVolumeInUse(base: string, volume: string): boolean {
   return allPlaces(base).some(

@@ -9,7 +9,14 @@ import type { CasChoice } from "./configure.ts"
 import { type Enclave, startEnclave } from "./enclave.ts"
 import type { EngineConfig, EngineMount } from "./engine-config.ts"
 import { Monitor } from "./monitor.ts"
-import { defaultBase, isVolumeInUse, makePlace, placeOf, removePlace } from "./place.ts"
+import {
+  collectStale,
+  defaultBase,
+  isVolumeInUse,
+  makePlace,
+  placeOf,
+  removePlace,
+} from "./place.ts"
 import { remember } from "./remember.ts"
 import { findRunc } from "./runc.ts"
 import type { MeasuredFile } from "./sealed-image.ts"
@@ -50,6 +57,7 @@ export async function runAlone(options: RunOptions): Promise<number> {
   const place = placeOf(defaultBase, root, id)
   const runc = [findRunc(), "--root", root, "--log", `${place}/runc.log`, "--log-format", "json"]
   const config = ownConfig(manifest, options, id)
+  collectStale(defaultBase)
   makePlace(place)
   let enclave: Enclave | undefined
   let monitor: Monitor | undefined

@@ -9,7 +9,15 @@ import { CofferError, type ErrorCode, fromSystem } from "../errors.ts"
 import { parseManifest } from "../manifest/index.ts"
 import { type GlobalOptions, parseCreate, parseDelete, parseExec } from "./command-line.ts"
 import { isSandbox, parseEngineConfig } from "./engine-config.ts"
-import { defaultBase, makePlace, placeGone, placeOf, readState, removePlace } from "./place.ts"
+import {
+  collectStale,
+  defaultBase,
+  makePlace,
+  placeGone,
+  placeOf,
+  readState,
+  removePlace,
+} from "./place.ts"
 import { findRunc } from "./runc.ts"
 import { requireExec, requireTerminal } from "./service-process.ts"
 import type { ShieldOrder } from "./shield-process.ts"
@@ -43,6 +51,7 @@ export async function create(
   const config = parseEngineConfig(readConfig(bundle))
   if (isSandbox(config)) return { kind: "runc", argv: [runc, ...global.given, "create", ...rest] }
   const place = placeOf(defaultBase, global.root, id)
+  collectStale(defaultBase)
   makePlace(place)
   const order: ShieldOrder = {
     place,

@@ -10,11 +10,13 @@ import {
   readFileSync,
   readSync,
   rmSync,
+  writeFileSync,
   writeSync,
 } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { after, before, describe, test } from "node:test"
+import { setTimeout as sleep } from "node:timers/promises"
 import { utf8OfByteString } from "../../src/bytes/index.ts"
 import { parseCofferYaml } from "../../src/manifest/index.ts"
 import { imageTree, LayoutWriter, openImage, parseImageReference } from "../../src/oci/index.ts"
@@ -127,7 +129,6 @@ const environment = () => ({
   ...process.env,
   COFFER_FROM_SOURCE: "1",
   XDG_DATA_HOME: join(folder, "data-home"),
-  COFFER_INSECURE_CAS_DIR: join(folder, "node-cas"),
   TZ: "Europe/Berlin",
   LD_PRELOAD_OF_THE_HOST: "x",
 })
@@ -217,6 +218,12 @@ void describe("an enclave", { skip: lacks() }, () => {
   })
 
   test("podman: status, volume, exec, stop", { skip: lacksPodman() }, underPodman)
+
+  test("shield, monitor or conmon killed: the container ends, and nothing is left", {
+    skip: lacksPodman(),
+  }, async () => {
+    for (const victim of ["shield", "monitor", "conmon"] as const) await killed(victim)
+  })
 })
 
 function underPodman(): void {
@@ -250,6 +257,59 @@ function underPodman(): void {
   assert.deepEqual(leftovers(), [])
 }
 
+/** Processes whose command line has all the words. */
+function pidsOf(...words: string[]): number[] {
+  const { stdout } = spawnSync("ps", ["-eo", "pid,args"], { encoding: "utf8" })
+  return stdout
+    .split("\n")
+    .filter((line) => words.every((word) => line.includes(word)))
+    .map((line) => Number.parseInt(line, 10))
+}
+
+/** A zombie that nobody has fetched is not alive. */
+function isAlive(pid: number): boolean {
+  try {
+    return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "latin1"))
+  } catch {
+    return false
+  }
+}
+
+async function killed(victim: "shield" | "monitor" | "conmon"): Promise<void> {
+  const name = `coffer-e2e-${process.pid}-${victim}`
+  const volume = ["-v", `${folder}/podman-volume:/data`]
+  try {
+    const { status, stdout, stderr } = podman(
+      "run",
+      "-d",
+      "--name",
+      name,
+      ...volume,
+      image,
+      "--wait",
+    )
+    assert.equal(status, 0, stderr)
+    const id = stdout.trim()
+    const service = Number(podman("inspect", "-f", "{{.State.Pid}}", name).stdout)
+    const pids = {
+      shield: () => pidsOf("src/runtime/main.ts", " shield ", id),
+      monitor: () => pidsOf("coffer-monitor", id),
+      conmon: () => [Number(podman("inspect", "-f", "{{.State.ConmonPid}}", name).stdout)],
+    }
+    const [pid = 0] = pids[victim]()
+    assert.ok(pid > 1, `no ${victim}`)
+    process.kill(pid, "SIGKILL")
+    // Without conmon the service runs on, and ends by whoever ends it: podman never calls delete then.
+    if (victim === "conmon") process.kill(service, "SIGKILL")
+    for (let i = 0; i < 200 && pidsOf(id).length > 0; i += 1) await sleep(50)
+    assert.ok(!isAlive(service), `the service outlived its ${victim}`)
+    assert.deepEqual([...pids.shield(), ...pids.monitor()], [])
+  } finally {
+    podman("rm", "-f", name)
+  }
+  assert.deepEqual(leftovers(), [])
+}
+
 function lacksPodman(): string | false {
   return spawnSync("podman", ["--version"]).status === 0 ? false : "no podman here"
 }
@@ -264,7 +324,11 @@ function podman(verb: string, ...args: string[]): Done {
     "nproc=1000:1000",
   ]
   const words = verb === "run" ? [...limits, ...args] : args
-  return spawnSync("podman", ["--runtime", join(root, "coffer-oci"), verb, ...words], {
+  // podman gives its runtime no environment of ours.
+  const settings = `COFFER_FROM_SOURCE=1 COFFER_INSECURE_CAS_DIR=${folder}/node-cas`
+  const launcher = `#!/bin/sh\n${settings} exec ${join(root, "coffer-oci")} "$@"\n`
+  writeFileSync(join(folder, "coffer-oci"), launcher, { mode: 0o755 })
+  return spawnSync("podman", ["--runtime", join(folder, "coffer-oci"), verb, ...words], {
     encoding: "utf8",
     env: environment(),
     timeout: 60_000,
