@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
-import { existsSync, mkdtempSync, rmSync } from "node:fs"
+import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as wait } from "node:timers/promises"
@@ -8,6 +8,14 @@ import { setTimeout as wait } from "node:timers/promises"
 /** `false` when there is a software TPM, else why a test is skipped. */
 export const noSwtpm: string | false =
   spawnSync("swtpm", ["--version"]).status === 0 ? false : "no swtpm on this machine"
+
+/** A socket's file is there before the socket listens; the kernel's table says when it does. */
+function isListening(socket: string): boolean {
+  const acceptsConnections = "00010000"
+  return readFileSync("/proc/net/unix", "utf8")
+    .split("\n")
+    .some((line) => line.endsWith(` ${socket}`) && line.includes(` ${acceptsConnections} `))
+}
 
 /** A software TPM in a folder of its own. `stop` before the test ends. */
 export class SoftwareTpm {
@@ -39,7 +47,7 @@ export class SoftwareTpm {
       ],
       { stdio: "ignore" },
     )
-    for (let i = 0; i < 500 && !existsSync(socket); i += 1) await wait(10)
+    for (let i = 0; i < 500 && !isListening(socket); i += 1) await wait(10)
     return this
   }
 
