@@ -6,7 +6,7 @@ import type { Inodes } from "./inodes.ts"
 import { itemType, keyOf } from "./keys.ts"
 import { maxOwners, ownerSize, putOwner, putTrailer, trailerSize } from "./owners.ts"
 
-/** Data in a frame of a stream. Random reads of 4 KiB want it small, streams large; measured in bench/volume-fs.ts. */
+/** Data in a frame of a stream. Random reads of 4 KiB want it small, streams large; 32 and 64 KiB were not tried yet. */
 export const frameDataSize = 16384
 /** Header and tag of a frame, and some more: only for hints. */
 const frameOverhead = 64
