@@ -1,6 +1,6 @@
 /**
  * The volume's filesystem without a mount: microseconds of CPU for each operation, in user and system. This is what the
- * FUSE loop adds to; frame and page sizes were chosen with it. `node bench/volume-fs.ts [--files N]`
+ * FUSE loop adds to. `node bench/volume-fs.ts [--files N]`
  */
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
