@@ -243,6 +243,7 @@ export class Compaction {
 
   /** Compacts everything that is worth it, at once: the work of `coffer volume compact`. */
   runAll(onStep: (size: number, live: number) => void): void {
+    this.#core.recount()
     this.#core.checkpoint()
     // What this writes itself is not looked at again.
     const last = Math.max(...this.#core.store.segments().map(({ segment }) => segment))

@@ -18,6 +18,7 @@ import {
 } from "./keys.ts"
 import { firstSequence, Names } from "./names.ts"
 import { pageSize } from "./page.ts"
+import { countLive, differenceOf, miscounted } from "./recount.ts"
 import { decodeState, encodeState } from "./state.ts"
 import { Xattrs } from "./xattrs.ts"
 
@@ -288,8 +289,9 @@ export class Core {
   #writeTables(): void {
     const { live } = this.catalog
     for (const table of this.#tables) live.add(table.segment, -table.size)
-    const entries = live.entries()
     this.#tables = []
+    if (live.fault !== undefined) this.#recountOrCommit()
+    const entries = live.entries()
     for (let i = 0; i < entries.length; i += tableEntries) {
       const part = entries.slice(i, i + tableEntries)
       const buffer = Buffer.alloc(part.length * 8)
@@ -302,6 +304,29 @@ export class Core {
       this.#tables.push(place)
     }
     for (const table of this.#tables) live.add(table.segment, table.size)
+  }
+
+  // Segments cannot go by wrong counts. When the index is too damaged to count, what changed is still made durable.
+  #recountOrCommit(): void {
+    try {
+      this.recount()
+    } catch (error) {
+      this.store.commit(this.catalog.journal.records, true)
+      this.catalog.journal.clear()
+      throw error
+    }
+  }
+
+  /** Counts live bytes anew, from the whole index, and reports it when the table was wrong. */
+  recount(): void {
+    const { live, tree } = this.catalog
+    const counted = countLive(tree)
+    for (const table of this.#tables) counted.add(table.segment, table.size)
+    const segment = live.fault?.segment ?? differenceOf(counted, live)
+    if (segment === undefined) return
+    const found = live.fault?.size ?? live.of(segment)
+    live.replace(counted)
+    this.report(miscounted(segment, found, counted.of(segment)))
   }
 
   /** A file without a name gets one. */

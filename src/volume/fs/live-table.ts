@@ -1,14 +1,31 @@
-/** Bytes of each segment that something still refers to: exact, so a segment without any can go. */
+/**
+ * Bytes of each segment that something still refers to: exact, so a segment without any can go. A count that would fall
+ * below zero was wrong before: it stays at zero, `fault` says so, and nothing may go until all are counted again.
+ */
 export class LiveTable {
-  readonly #bytes = new Map<number, number>()
+  #bytes = new Map<number, number>()
   #total = 0
+  #fault: { readonly segment: number; readonly size: number } | undefined
 
   add(segment: number, size: number): void {
-    const now = (this.#bytes.get(segment) ?? 0) + size
-    if (now < 0) throw new Error(`segment ${segment} has ${now} live bytes`)
-    if (now === 0) this.#bytes.delete(segment)
+    const before = this.#bytes.get(segment) ?? 0
+    const now = before + size
+    if (now < 0) this.#fault ??= { segment, size: now }
+    if (now <= 0) this.#bytes.delete(segment)
     else this.#bytes.set(segment, now)
-    this.#total += size
+    this.#total += Math.max(0, now) - before
+  }
+
+  /** The first count that would have fallen below zero. */
+  get fault(): { readonly segment: number; readonly size: number } | undefined {
+    return this.#fault
+  }
+
+  /** Takes what was counted anew. */
+  replace(counted: LiveTable): void {
+    this.#bytes = new Map(counted.#bytes)
+    this.#total = counted.#total
+    this.#fault = undefined
   }
 
   of(segment: number): number {
