@@ -14,7 +14,9 @@ const mostGarbage = 28 * megabyte
 const deadLimit = 16 * megabyte
 /** Segments with a greater share of live bytes stay: moving them, with its log, gains too little. */
 const worthShare = 0.9
+/** What there is to gain is looked at after so long, or so many bytes: a fast disk takes much in that time. */
 const checkMs = 100
+const checkSize = 4 * megabyte
 /** With less free space than this, garbage is collected before it is as much as that. */
 const scarce = 256 * megabyte
 const scarceGarbage = 8 * megabyte
@@ -50,6 +52,7 @@ export class Compaction {
   readonly #done = new Set<number>()
   #checkpoints = 0
   #checkAt = 0
+  #checkAppended = 0
   #hurry = false
 
   constructor(core: Core) {
@@ -102,6 +105,7 @@ export class Compaction {
       if (errnoOf(error) !== e.ENOSPC) throw error
       this.#victim = undefined
       this.#checkAt = performance.now() + blockedMs
+      this.#checkAppended = Number.POSITIVE_INFINITY
       return false
     } finally {
       store.useReserve = false
@@ -113,7 +117,8 @@ export class Compaction {
   // Is there enough to gain?
   #begin(): boolean {
     const now = performance.now()
-    if (now < this.#checkAt) return false
+    const { appended } = this.#core.data
+    if (now < this.#checkAt && appended < this.#checkAppended) return false
     const { size, live, dead, victim, stale } = this.#usage()
     const garbage = size - live - dead
     const isScarce = this.#core.store.space().free < scarce
@@ -134,6 +139,7 @@ export class Compaction {
       !(stale || garbage > allowed + least)
     ) {
       this.#checkAt = now + checkMs
+      this.#checkAppended = appended + checkSize
       return false
     }
     this.#choose(victim)
