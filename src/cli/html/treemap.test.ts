@@ -26,6 +26,7 @@ test("areas are as the weights, within the box, and do not overlap", () => {
           for (const b of placed.slice(i + 1)) assert.ok(!overlap(a.box, b.box))
       },
     ),
+    { examples: [[[992969.5462302924, 0.01]]] },
   )
 })
 

@@ -70,12 +70,14 @@ function placeRow<T extends { readonly weight: number }>(
   scale: number,
   placed: Placed<T>[],
 ): Box {
-  const area = row.reduce((sum, { weight }) => sum + weight * scale, 0)
+  const rowWeight = row.reduce((sum, { weight }) => sum + weight, 0)
   const across = box.width >= box.height
-  const thickness = area / (across ? box.height : box.width)
+  const [side, depth] = across ? [box.height, box.width] : [box.width, box.height]
+  // What is left of a box has lost digits when it is thin: a row never leaves it all the same.
+  const thickness = Math.min((rowWeight * scale) / side, depth)
   let along = across ? box.y : box.x
   for (const item of row) {
-    const length = (item.weight * scale) / thickness
+    const length = side * (item.weight / rowWeight)
     placed.push({
       item,
       box: across
