@@ -1,55 +1,16 @@
 import assert from "node:assert/strict"
-import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import {
   closeSync,
   fsyncSync,
-  mkdirSync,
-  mkdtempSync,
   openSync,
   readFileSync,
   renameSync,
-  rmSync,
   unlinkSync,
   writeSync,
 } from "node:fs"
-import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { openVolume, verifyVolume } from "../../src/volume/index.ts"
-import { coffer } from "../support/cli.ts"
+import { VolumeDaemon } from "../support/volume-daemon.ts"
 import { seeded } from "./recording-disk.ts"
-
-const main = join(import.meta.dirname, "../../src/cli/main.ts")
-
-interface Place {
-  readonly volume: string
-  readonly mount: string
-  readonly keyFile: string
-  readonly pin: string | undefined
-}
-
-async function mounted({ volume, mount, keyFile, pin }: Place): Promise<ChildProcess> {
-  const pinned = pin === undefined ? [] : ["--pin", pin]
-  const args = ["--disable-warning=ExperimentalWarning", main, "volume", "mount", volume, mount]
-  const child = spawn(process.execPath, [...args, "--key-file", keyFile, ...pinned])
-  let errors = ""
-  child.stderr.on("data", (bytes: Buffer) => {
-    errors += bytes.toString()
-  })
-  await new Promise<void>((resolve, reject) => {
-    child.stdout.on("data", () => resolve())
-    child.once("exit", () => reject(new Error(`the mount ended: ${errors}`)))
-  })
-  return child
-}
-
-async function killed(child: ChildProcess, mount: string): Promise<void> {
-  const gone = new Promise((resolve) => {
-    child.once("exit", resolve)
-  })
-  child.kill("SIGKILL")
-  await gone
-  spawnSync("umount", ["-l", mount])
-}
 
 /** Content that names its file and version, of a length that both decide. */
 function contentOf(file: number, version: number): Buffer {
@@ -88,35 +49,20 @@ function writeUnsynced(mount: string, step: number): void {
  * acknowledged is there, and nothing looks like tampering.
  */
 export async function killRounds(count: number, pinned: boolean, seed: number): Promise<void> {
-  const folder = mkdtempSync(join(tmpdir(), "coffer-kill-"))
-  const place: Place = {
-    volume: join(folder, "volume"),
-    mount: join(folder, "mnt"),
-    keyFile: join(folder, "key"),
-    pin: pinned ? join(folder, "pin") : undefined,
-  }
-  mkdirSync(place.mount)
-  await coffer("keygen", "--volume", place.keyFile)
-  const pin = place.pin === undefined ? [] : ["--pin", place.pin]
-  const made = await coffer("volume", "create", place.volume, "--key-file", place.keyFile, ...pin)
-  assert.equal(made.code, 0, made.err)
+  const daemon = await VolumeDaemon.create({ pinned })
   const kept = new Map<number, number>()
   const random = seeded(seed)
   try {
     for (let round = 0; round < count; round += 1) {
-      const child = await mounted(place)
-      try {
-        checkKept(place.mount, kept)
-        load(place.mount, kept, random, 5 + Math.floor(random() * 20))
-        writeUnsynced(place.mount, round)
-      } finally {
-        await killed(child, place.mount)
-      }
-      checkWhole(place)
+      await daemon.start()
+      checkKept(daemon.mount, kept)
+      load(daemon.mount, kept, random, 5 + Math.floor(random() * 20))
+      writeUnsynced(daemon.mount, round)
+      await daemon.kill()
+      daemon.checkWhole()
     }
   } finally {
-    spawnSync("umount", ["-l", place.mount])
-    rmSync(folder, { recursive: true })
+    await daemon.end()
   }
 }
 
@@ -126,15 +72,4 @@ function checkKept(mount: string, kept: ReadonlyMap<number, number>): void {
       readFileSync(join(mount, `f${file}`)).equals(contentOf(file, version)),
       `file ${file}, version ${version}`,
     )
-}
-
-function checkWhole({ volume, keyFile, pin }: Place): void {
-  const key = readFileSync(keyFile)
-  const source = { directory: volume, key, ...(pin === undefined ? {} : { pin }) }
-  const { findings } = verifyVolume(source, () => undefined)
-  assert.deepEqual(
-    findings.filter(({ what }) => what === "damage"),
-    [],
-  )
-  openVolume({ ...source, readOnly: true }, (error) => assert.ifError(error)).destroy()
 }
