@@ -4,7 +4,7 @@ import { rawPublicKey, verifyEd25519 } from "../attest/index.ts"
 import { canonicalJson, concatBytes, fromHex, type JsonValue, toHex } from "../bytes/index.ts"
 import { labelBytes } from "../crypto/index.ts"
 import { CofferError } from "../errors.ts"
-import type { Policy, Quorum } from "../policy/index.ts"
+import { nameSchema, type Policy, type Quorum } from "../policy/index.ts"
 import { positionSchema } from "./volumes.ts"
 
 /**
@@ -12,7 +12,7 @@ import { positionSchema } from "./volumes.ts"
  * compare-and-swap on what it changes (predecessor, current tag, volume id), so a recorded act does nothing twice.
  */
 const hex32 = z.string().regex(/^[0-9a-f]{64}$/)
-const volume = { volume: z.string().max(63), instance: z.int().min(0).max(9999) }
+const volume = { volume: nameSchema, instance: z.int().min(0).max(9999) }
 
 export const actBodySchema = z.discriminatedUnion("verb", [
   z.strictObject({
@@ -48,7 +48,7 @@ export type ActBody = z.infer<typeof actBodySchema>
 export const actSchema = z.strictObject({
   version: z.literal(1),
   cas: hex32,
-  policy: z.string().max(63),
+  policy: z.union([nameSchema, z.literal("")]),
   /** Unix seconds; at most ten minutes ahead, a day for volumes, so that M of N people can sign. */
   expires: z.int(),
   body: actBodySchema,

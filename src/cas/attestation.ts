@@ -12,6 +12,7 @@ import { CofferError } from "../errors.ts"
 import {
   type AccessRequest,
   decide,
+  nameSchema,
   type Policy,
   type Refusal,
   refusalText,
@@ -28,18 +29,16 @@ import { judgePlatform } from "./platforms.ts"
 import { requirePolicy } from "./policies.ts"
 import { readVolume, type VolumeRow } from "./volumes.ts"
 
-const nameText = z.string().min(1).max(63)
-
 export const attestRequestSchema = z.strictObject({
-  policy: nameText,
-  service: nameText,
+  policy: nameSchema,
+  service: nameSchema,
   nonce: z.string().regex(/^[0-9a-f]{64}$/),
   evidence: z.unknown(),
   /** Absent: every volume that the service is granted, instance 0. */
   volumes: z
     .array(
       z.strictObject({
-        name: nameText,
+        name: nameSchema,
         access: z.enum(["read", "write"]),
         instance: z.int().min(0).max(9999).default(0),
         takeover: z.boolean().default(false),
@@ -89,8 +88,8 @@ export class Attester {
       if (request.seen !== undefined) await requireSeen(tx, request.seen)
       return await this.#release(tx, request, claims, ageMs)
     })
-    // A refusal is a committed entry of the log, so it is thrown here and not in the transaction.
-    if ("refusal" in value) throw refused(value.refusal)
+    // Thrown here and not in the transaction: the challenge is used up, and what was learnt of collateral is kept.
+    if ("refusal" in value) throw refused(value.refusal, value.about)
     const plain = canonicalJson({ ...value.configuration, head })
     const context = { nonce, ephemeralKey: claims.ephemeralKey, casKey: identity.publicKey }
     return { answer: sealAnswer(plain, context, identity.privateKey), head }
@@ -154,7 +153,7 @@ export class Attester {
     request: AttestRequest,
     claims: EvidenceClaims,
     ageMs: number,
-  ): Promise<{ readonly configuration: Configuration } | { readonly refusal: Refusal }> {
+  ): Promise<{ readonly configuration: Configuration } | Refused> {
     await requireNewestCollateral(tx, claims.platform)
     const stored = await requirePolicy(tx, request.policy)
     const subject = `${request.policy}/${request.service}`
@@ -165,19 +164,7 @@ export class Attester {
       highestSvn: (volume, instance) => rows.get(`${volume}/${instance}`)?.highestSvn ?? 0,
     })
     const about = { mrEnclave: claims.enclave.mrEnclave, platformType: claims.platform.type }
-    if (!decision.accepted) {
-      const { field, wanted, found } = decision.refusal
-      tx.log("refused", subject, { ...about, field })
-      await tx.put("verdicts", subject, {
-        accepted: false,
-        time: tx.time,
-        ...about,
-        field,
-        wanted,
-        found,
-      })
-      return { refusal: decision.refusal }
-    }
+    if (!decision.accepted) return { refusal: decision.refusal, about }
     const configuration = await configure(tx, {
       stored,
       request,
@@ -187,7 +174,7 @@ export class Attester {
       tokenKey: this.#options.identity.tokenKey,
     })
     tx.log("attested", subject, { ...about, platform: decision.platform, policyHash: stored.hash })
-    await tx.put("verdicts", subject, {
+    await tx.put("verdicts", `${subject}/accepted`, {
       accepted: true,
       time: tx.time,
       ...about,
@@ -210,10 +197,15 @@ function validUntil({ claims }: VerifiedPlatform, now: number): number {
   return Math.min(now + keepMs, ends === undefined ? Infinity : ends * 1000)
 }
 
-function refused(refusal: Refusal): CofferError {
+interface Refused {
+  readonly refusal: Refusal
+  readonly about: { readonly mrEnclave: string; readonly platformType: string }
+}
+
+function refused(refusal: Refusal, about: Refused["about"]): CofferError {
   return new CofferError("refused", refusalText(refusal), {
     reason: `policy-${refusal.field.replaceAll(/[^A-Za-z0-9]+/g, "-")}`,
-    facts: { ...refusal },
+    facts: { ...refusal, ...about },
     hint: "the policy says no: change the policy if this is meant to be",
   })
 }

@@ -11,6 +11,7 @@ import { type Identity, loadIdentity } from "./identity.ts"
 import { Ledger, type Transaction } from "./ledger.ts"
 import { type ActResult, perform, type VolumeView, viewOf } from "./perform.ts"
 import { storedPolicy } from "./policies.ts"
+import { RefusalLog } from "./refusals.ts"
 import type {
   CasInfo,
   CurrentRequest,
@@ -50,8 +51,10 @@ export interface CasOptions {
 const verdictSchema = z.object({
   accepted: z.boolean(),
   time: z.int(),
-  mrEnclave: z.string(),
-  platformType: z.string(),
+  mrEnclave: z.string().optional(),
+  platformType: z.string().optional(),
+  from: z.string().optional(),
+  reason: z.string().optional(),
   platform: z.string().optional(),
   field: z.string().optional(),
   wanted: z.string().optional(),
@@ -75,6 +78,7 @@ export class Cas {
   readonly #ledger: Ledger
   readonly #challenger: Challenger
   readonly #attester: Attester
+  readonly #refusals: RefusalLog
   readonly #now: () => number
 
   private constructor(options: CasOptions, identity: Identity, sealer: RowSealer) {
@@ -89,6 +93,7 @@ export class Cas {
       casKey: identity.name,
       now,
     })
+    this.#refusals = new RefusalLog(this.#ledger)
     this.#challenger = new Challenger(options.master)
     this.#attester = new Attester({
       ledger: this.#ledger,
@@ -125,34 +130,47 @@ export class Cas {
     return this.#challenger.make(this.#now())
   }
 
-  attest(request: AttestRequest): Promise<Attestation> {
-    return this.#attester.attest(request)
+  /** `from`, here and below: the address of who asks, for the log. */
+  attest(request: AttestRequest, from = local): Promise<Attestation> {
+    const subject = `${request.policy}/${request.service}`
+    return this.#refusals.watch({ from, call: "attest", subject }, () =>
+      this.#attester.attest(request),
+    )
   }
 
-  async act(signed: SignedAct): Promise<{ readonly result: ActResult; readonly head: SignedHead }> {
-    const { value, head } = await this.#ledger.transact((tx) =>
-      perform(tx, signed, this.#identity.name),
+  async act(
+    signed: SignedAct,
+    from = local,
+  ): Promise<{ readonly result: ActResult; readonly head: SignedHead }> {
+    const asker = { from, call: "act", subject: signed.act.policy } as const
+    const { value, head } = await this.#refusals.watch(asker, () =>
+      this.#ledger.transact((tx) => perform(tx, signed, this.#identity.name)),
     )
     return { result: value, head }
   }
 
   /** Idempotent within an epoch. Throws `rollback` for every kind of fork, `refused` for a token that is not the lease's. */
-  async moveTag(request: MoveRequest): Promise<PositionReply> {
-    return await this.#position(request, (tx, row) => moveTag(tx, request, row, request))
+  async moveTag(request: MoveRequest, from = local): Promise<PositionReply> {
+    return await this.#position(request, from, (tx, row) => moveTag(tx, request, row, request))
   }
 
   /** What the CAS holds as the newest state. For readers too. */
-  async current(request: CurrentRequest): Promise<PositionReply> {
-    const row = await this.#ledger.read("volumes", volumeKey(request))
-    if (row === undefined) throw unknownVolume(request)
-    const found = volumeRowSchema.parse(row)
-    this.#authorise(request, found, request.access)
-    return positionReply(found, await this.#ledger.head())
+  async current(request: CurrentRequest, from = local): Promise<PositionReply> {
+    const asker = { from, call: "volume", subject: volumeKey(request) } as const
+    return await this.#refusals.watch(asker, async () => {
+      this.#requireHolder(request, request.access)
+      const row = await this.#ledger.read("volumes", volumeKey(request))
+      const found = requireVolume(
+        request,
+        row === undefined ? undefined : volumeRowSchema.parse(row),
+      )
+      return positionReply(found, await this.#ledger.head())
+    })
   }
 
   /** Keeps the lease for another while, or (`ended`) gives it back, so that the next writer need not wait. */
-  async renew(request: LeaseCall, ended: boolean): Promise<PositionReply> {
-    return await this.#position(request, async (tx, row) => {
+  async renew(request: LeaseCall, ended: boolean, from = local): Promise<PositionReply> {
+    return await this.#position(request, from, async (tx, row) => {
       if (row.epoch !== request.epoch)
         throw fork(
           request,
@@ -169,9 +187,9 @@ export class Cas {
   }
 
   /** Drops key generations before `keepFrom`, after the writer has anchored the commit that retires them. */
-  async dropKeys(request: RekeyRequest): Promise<KeysReply> {
+  async dropKeys(request: RekeyRequest, from = local): Promise<KeysReply> {
     let keys: VolumeRow["keys"] = []
-    const { head } = await this.#position(request, async (tx, row) => {
+    const { head } = await this.#position(request, from, async (tx, row) => {
       if (row.epoch !== request.epoch)
         throw fork(
           request,
@@ -193,22 +211,24 @@ export class Cas {
 
   async #position(
     request: LeaseCall,
+    from: string,
     change: (tx: Transaction, row: VolumeRow) => Promise<VolumeRow>,
   ): Promise<PositionReply> {
-    const { value, head } = await this.#ledger.transact(async (tx) => {
-      const row = await readVolume(tx, request)
-      if (row === undefined) throw unknownVolume(request)
-      this.#authorise(request, row, "write")
-      return await change(tx, row)
+    const asker = { from, call: "volume", subject: volumeKey(request) } as const
+    const { value, head } = await this.#refusals.watch(asker, async () => {
+      this.#requireHolder(request, "write")
+      return await this.#ledger.transact(
+        async (tx) => await change(tx, requireVolume(request, await readVolume(tx, request))),
+      )
     })
     return positionReply(value, head)
   }
 
   /**
-   * The token is checked under the epoch and the id that it was made for, so a fenced writer is told that it is fenced,
-   * and one whose volume was reset that it was reset.
+   * The token is checked before the database is asked anything, under the epoch and the id that it was made for: so a
+   * stranger learns nothing and costs no transaction, and a writer that was fenced is told that it is fenced.
    */
-  #authorise(request: CurrentRequest | LeaseCall, row: VolumeRow, access: "read" | "write"): void {
+  #requireHolder(request: CurrentRequest | LeaseCall, access: "read" | "write"): void {
     const { policy, volume, instance, id } = request
     const epoch = access === "read" ? 0 : request.epoch
     requireToken(
@@ -216,8 +236,6 @@ export class Cas {
       { policy, volume, instance, id, epoch, access },
       request.token,
     )
-    if (row.id !== id)
-      throw fork(request, "volume-reset", `the volume ${row.id}`, `${id}, which was reset`)
   }
 
   head(): Promise<SignedHead> {
@@ -257,7 +275,10 @@ export class Cas {
 
   async verdicts(after: string, limit: number): Promise<Verdict[]> {
     const rows = await this.#ledger.list("verdicts", "", after, limit)
-    return rows.map(({ key, value }) => ({ subject: key, ...verdictSchema.parse(value) }))
+    return rows.map(({ key, value }) => ({
+      subject: key.slice(0, key.lastIndexOf("/")),
+      ...verdictSchema.parse(value),
+    }))
   }
 
   async note(
@@ -283,14 +304,17 @@ function positionReply(row: VolumeRow, head: SignedHead): PositionReply {
   return { state, sequence, tag, epoch, head, ...(hint === undefined ? {} : { hint }) }
 }
 
-function unknownVolume(request: {
-  readonly policy: string
-  readonly volume: string
-  readonly instance: number
-}): CofferError {
-  return new CofferError(
-    "refused",
-    `volume: wanted one that the CAS has, found ${volumeKey(request)}`,
-    { reason: "volume-unknown" },
-  )
+/** The volume for which the request's token was made, not another in its place. */
+function requireVolume(request: CurrentRequest | LeaseCall, row: VolumeRow | undefined): VolumeRow {
+  if (row === undefined)
+    throw new CofferError(
+      "refused",
+      `volume: wanted one that the CAS has, found ${volumeKey(request)}`,
+      { reason: "volume-unknown" },
+    )
+  if (row.id === request.id) return row
+  throw fork(request, "volume-reset", `the volume ${row.id}`, `${request.id}, which was reset`)
 }
+
+/** Who asks a CAS in its own process. */
+const local = "here"

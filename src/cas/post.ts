@@ -29,9 +29,9 @@ export async function answerPost(
   cas: Cas,
   route: Route,
   incoming: IncomingMessage,
-  allowed: boolean,
+  asker: { readonly from: string; readonly allowed: boolean },
 ): Promise<Answered> {
-  if (!allowed)
+  if (!asker.allowed)
     return failure(
       new CofferError("io", "too many requests from this address", { reason: "rate-limit" }),
       429,
@@ -47,7 +47,7 @@ export async function answerPost(
   try {
     const body = await bodyOf(incoming)
     if (body === undefined) return failure(tooLarge, 413)
-    const reply = await route.call(cas, parseStrictJson(textOf(body)))
+    const reply = await route.call(cas, parseStrictJson(textOf(body)), asker.from)
     return { status: 200, body: JSON.stringify(reply), reason: "" }
   } catch (error) {
     // What is not a CofferError is a fault of ours, and its words could hold anything: they stay here.

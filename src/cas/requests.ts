@@ -1,4 +1,5 @@
 import { z } from "zod"
+import { nameSchema } from "../policy/index.ts"
 import { signedHeadSchema } from "./head.ts"
 import { hintSchema, positionSchema } from "./volumes.ts"
 
@@ -6,8 +7,8 @@ import { hintSchema, positionSchema } from "./volumes.ts"
 const hex32 = z.string().regex(/^[0-9a-f]{64}$/)
 
 const placeFields = {
-  policy: z.string().min(1).max(63),
-  volume: z.string().min(1).max(63),
+  policy: nameSchema,
+  volume: nameSchema,
   instance: z.int().min(0).max(9999),
   id: hex32,
   token: hex32,

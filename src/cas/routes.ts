@@ -25,7 +25,8 @@ export interface Route {
   readonly reply: z.ZodType
   /** True when repeating it after a lost reply is harmless. */
   readonly repeatable: boolean
-  call(cas: Cas, body: unknown): Promise<unknown>
+  /** `from`: the address of who asks, for the log. */
+  call(cas: Cas, body: unknown, from?: string): Promise<unknown>
 }
 
 interface Definition<Q extends z.ZodType> {
@@ -34,7 +35,7 @@ interface Definition<Q extends z.ZodType> {
   readonly request: Q
   readonly reply: z.ZodType
   readonly repeatable: boolean
-  handle(cas: Cas, request: z.output<Q>): Promise<unknown>
+  handle(cas: Cas, request: z.output<Q>, from: string | undefined): Promise<unknown>
 }
 
 function route<Q extends z.ZodType>(definition: Definition<Q>): Route {
@@ -45,7 +46,8 @@ function route<Q extends z.ZodType>(definition: Definition<Q>): Route {
     request,
     reply,
     repeatable,
-    call: async (cas, body) => await definition.handle(cas, parseRequest(path, request, body)),
+    call: async (cas, body, from) =>
+      await definition.handle(cas, parseRequest(path, request, body), from),
   }
 }
 
@@ -95,7 +97,7 @@ export const routes: readonly Route[] = [
     request: attestRequestSchema,
     reply: attestReplySchema,
     repeatable: false,
-    handle: async (cas, request) => ({ answer: (await cas.attest(request)).answer }),
+    handle: async (cas, request, from) => ({ answer: (await cas.attest(request, from)).answer }),
   }),
   route({
     path: "/v1/tags/move",
@@ -103,7 +105,7 @@ export const routes: readonly Route[] = [
     request: moveRequestSchema,
     reply: positionReplySchema,
     repeatable: true,
-    handle: (cas, request) => cas.moveTag(request),
+    handle: (cas, request, from) => cas.moveTag(request, from),
   }),
   route({
     path: "/v1/tags/current",
@@ -111,7 +113,7 @@ export const routes: readonly Route[] = [
     request: currentRequestSchema,
     reply: positionReplySchema,
     repeatable: true,
-    handle: (cas, request) => cas.current(request),
+    handle: (cas, request, from) => cas.current(request, from),
   }),
   route({
     path: "/v1/leases/renew",
@@ -119,7 +121,7 @@ export const routes: readonly Route[] = [
     request: leaseRequestSchema,
     reply: positionReplySchema,
     repeatable: true,
-    handle: (cas, request) => cas.renew(request, false),
+    handle: (cas, request, from) => cas.renew(request, false, from),
   }),
   route({
     path: "/v1/leases/release",
@@ -127,7 +129,7 @@ export const routes: readonly Route[] = [
     request: leaseRequestSchema,
     reply: positionReplySchema,
     repeatable: true,
-    handle: (cas, request) => cas.renew(request, true),
+    handle: (cas, request, from) => cas.renew(request, true, from),
   }),
   route({
     path: "/v1/keys/drop",
@@ -135,7 +137,7 @@ export const routes: readonly Route[] = [
     request: rekeyRequestSchema,
     reply: keysReplySchema,
     repeatable: true,
-    handle: (cas, request) => cas.dropKeys(request),
+    handle: (cas, request, from) => cas.dropKeys(request, from),
   }),
   route({
     path: "/v1/acts",
@@ -143,7 +145,7 @@ export const routes: readonly Route[] = [
     request: signedActSchema,
     reply: actReplySchema,
     repeatable: false,
-    handle: (cas, request) => cas.act(request),
+    handle: (cas, request, from) => cas.act(request, from),
   }),
 ]
 

@@ -9,7 +9,7 @@ import { type Cas, casVersion } from "./cas.ts"
 import { Metrics } from "./metrics.ts"
 import { mountPage } from "./page/routes.ts"
 import { answerPost, errorBody, replyHeaders, send } from "./post.ts"
-import { RateLimit } from "./rate-limit.ts"
+import { type Rate, RateLimit } from "./rate-limit.ts"
 import { openApiDocument, routeOf } from "./routes.ts"
 import { makeServerTls } from "./tls.ts"
 
@@ -147,14 +147,15 @@ async function ready(cas: Cas, context: Context): Promise<Response> {
 
 /** Calls of the protocol; false: another path, for somebody else. */
 function postHandler(options: ServerOptions, metrics: Metrics): Handler {
-  const limit = new RateLimit(options.rate ?? 20_000)
+  const limit = new RateLimit(rateOf(options.rate ?? 20_000))
   return (incoming, outgoing) => {
     const route = incoming.method === "POST" ? routeOf(incoming.url ?? "") : undefined
     if (route === undefined) return false
     void (async () => {
       const begin = performance.now()
       const remote = incoming.socket.remoteAddress ?? ""
-      const answered = await answerPost(options.cas, route, incoming, limit.allows(remote))
+      const asker = { from: remote, allowed: limit.allows(remote) }
+      const answered = await answerPost(options.cas, route, incoming, asker)
       send(outgoing, answered)
       const ms = performance.now() - begin
       const { status, reason } = answered
@@ -170,6 +171,10 @@ function postHandler(options: ServerOptions, metrics: Metrics): Handler {
     })()
     return true
   }
+}
+
+function rateOf(perSecond: number): Rate {
+  return { burst: perSecond, perSecond }
 }
 
 type Handler = (incoming: IncomingMessage, outgoing: ServerResponse) => boolean

@@ -18,6 +18,7 @@ export {
 } from "./decide.ts"
 export { type Change, diffPolicies } from "./diff.ts"
 export { parsePolicy, policyFromValue } from "./document.ts"
+export { nameSchema } from "./fields.ts"
 export { canonicalPolicy, policyHash } from "./hash.ts"
 export {
   type PlatformPolicy,

@@ -12,6 +12,7 @@ export const pageHtml = `<!doctype html>
 </header>
 <main>
   <section><h2>Last attestations</h2><table id="verdicts"></table></section>
+  <section><h2>Refused requests, newest first</h2><table id="refusals"></table></section>
   <section><h2>Policies</h2><table id="policies"></table></section>
   <section><h2>Volumes</h2><table id="volumes"></table></section>
   <section><h2>Audit log, newest first</h2><p><label>Show only <input id="filter" placeholder="shop/data" autocomplete="off"></label></p><table id="audit"></table></section>

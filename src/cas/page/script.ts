@@ -35,13 +35,14 @@ function fill(id, heads, rows) {
 }
 
 const code = (text) => ({ text, kind: "code" })
+const reason = (v) => (v.field ? v.field + ": " : v.reason + ": ") + (v.wanted ? "wanted " + v.wanted + ", found " + v.found : "not what it must be")
 const time = (ms) => new Date(ms).toISOString().replace("T", " ").slice(0, 19)
 
 function show({ info, policies, volumes, verdicts }) {
   byId("identity").textContent = "key " + info.cas + ", log at entry " + info.head.sequence
-  fill("verdicts", ["service", "verdict", "when", "MrEnclave", "platform", "reason"], verdicts.map((v) => [
-    v.subject, v.accepted ? { text: "accepted", kind: "good" } : { text: "refused", kind: "bad" }, time(v.time), code(v.mrEnclave.slice(0, 16) + "…"),
-    v.platformType, v.accepted ? "platform " + v.platform : v.field + ": wanted " + v.wanted + ", found " + v.found,
+  fill("verdicts", ["service", "verdict", "when", "from", "MrEnclave", "platform", "reason"], verdicts.map((v) => [
+    v.subject, v.accepted ? { text: "accepted", kind: "good" } : { text: "refused", kind: "bad" }, time(v.time), v.from ?? "", v.mrEnclave ? code(v.mrEnclave.slice(0, 16) + "…") : "not known",
+    v.platformType ?? "", v.accepted ? "platform " + v.platform : reason(v),
   ]))
   fill("policies", ["policy", "services", "revision", "changed", "hash"], policies.map((p) => [
     p.name + (p.insecure ? " (insecure-sim)" : ""), p.services.join(", "), p.revision, time(p.changed), code(p.hash.slice(0, 16) + "…"),
@@ -79,6 +80,13 @@ async function signed(head) {
   if (!await crypto.subtle.verify("Ed25519", key, fromHex(head.signature), join(headLabel, encoder.encode(body)))) throw new Error("the head is not signed by this CAS")
 }
 
+function showRefusals(entries) {
+  const rows = entries.filter(({ kind }) => kind === "refused").slice(-100).reverse()
+  fill("refusals", ["entry", "when", "from", "call", "on", "reason", "not in the log before it"], rows.map((e) => [
+    e.sequence, time(e.time), e.detail.from, e.detail.call, e.subject, reason(e.detail), e.detail.unlogged ?? 0,
+  ]))
+}
+
 function showAudit(entries, filter) {
   const rows = entries.filter(({ subject, kind }) => (subject + " " + kind).includes(filter)).slice(-300).reverse()
   fill("audit", ["entry", "when", "what", "on", "detail"], rows.map((e) => [
@@ -96,6 +104,7 @@ try {
   status.textContent = "Verified in this browser: " + head.sequence + " entries, an unbroken chain, and its head signed by the CAS."
   status.className = "good"
   showAudit(entries, "")
+  showRefusals(entries)
   byId("filter").addEventListener("input", ({ target }) => showAudit(entries, target.value.trim()))
 } catch (error) {
   status.textContent = "The audit log does NOT verify: " + error.message
