@@ -11,7 +11,7 @@ const layers: readonly (readonly string[])[] = [
   ["verity", "tar", "elf", "fuse", "sgx"],
   ["oci", "binfs", "volume", "manifest", "policy"],
   ["seal", "shield", "attest"],
-  ["protect", "cas"],
+  ["protect", "cas", "node"],
   ["runtime"],
   ["cli"],
 ]

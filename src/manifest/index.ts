@@ -18,3 +18,4 @@ export {
 export { parseCofferYaml, type ServiceSource } from "./source.ts"
 export { resolveUser } from "./user.ts"
 export { manifestWarnings } from "./warnings.ts"
+export { parseYaml } from "./yaml-document.ts"

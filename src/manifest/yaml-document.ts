@@ -11,11 +11,12 @@ interface Finding {
   readonly text: string
 }
 
-/** One document of YAML 1.2 (or JSON) that fits the schema. A `config` error has a line for each thing that is wrong, ten at most. */
+/** One document of YAML 1.2 (or JSON) that fits the schema; `what` it is, for the error's reason. A `config` error has a line for each thing that is wrong, ten at most. */
 export function parseYaml<Schema extends z.ZodType>(
   text: string,
   file: string,
   schema: Schema,
+  what = "manifest",
 ): z.output<Schema> {
   if (Buffer.byteLength(text) > maxSize)
     throw new CofferError("config", `${file}: wanted at most ${maxSize} bytes, found more`)
@@ -41,7 +42,7 @@ export function parseYaml<Schema extends z.ZodType>(
       .slice(0, 10)
       .map(({ path, text: said }) => `${place(offsetOf(document, path))}: ${said}`)
       .join("\n"),
-    { reason: "manifest-document", facts: { field: pathText(found[0]?.path ?? []) } },
+    { reason: `${what}-document`, facts: { field: pathText(found[0]?.path ?? []) } },
   )
 }
 

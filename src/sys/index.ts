@@ -8,6 +8,7 @@ export { FfiAead, ffiAeadWorks } from "./aead.ts"
 export { createWaker, FuseDevice, openFuse, wake } from "./fuse-device.ts"
 export { forbidDumps } from "./memory.ts"
 export { mount, mountFlags, unmount } from "./mount.ts"
+export { type Peer, peerOf } from "./peer.ts"
 export {
   deviceNumber,
   deviceParts,

@@ -3,11 +3,13 @@ import { open } from "node:fs/promises"
 import { join } from "node:path"
 import { toHex } from "../../bytes/index.ts"
 import { sha384 } from "../../crypto/index.ts"
+import type { Certificate } from "../../der/index.ts"
 import { CofferError, fromSystem } from "../../errors.ts"
 import { platformBinding, tpmQualifyingData } from "../evidence/bindings.ts"
 import type { NodeEvidence } from "../evidence/schema.ts"
 import { simEvidence } from "../evidence/sim.ts"
 import { certificateTable } from "../snp/certificate-table.ts"
+import { snpCertificatesFor } from "../snp/verify.ts"
 import { selectionsOf, type Tpm } from "../tpm2/tpm.ts"
 import { requestTsmReport, type TsmFiles } from "./tsm.ts"
 
@@ -45,8 +47,14 @@ export function tdxPlatform(files: TsmFiles, measurements = tdxMeasurements): Pl
   }
 }
 
-/** An SNP guest: reports through configfs-tsm. It has no register that a guest can extend. */
-export function snpPlatform(files: TsmFiles): Platform {
+/**
+ * An SNP guest: reports through configfs-tsm. It has no register that a guest can extend. Hosts may give the certificates
+ * of their chip's key with the report; where they do not, the operator has got them: `certificates`.
+ */
+export function snpPlatform(
+  files: TsmFiles,
+  certificates: () => readonly Certificate[] = () => [],
+): Platform {
   return {
     type: "sev-snp",
     async evidence(nonce, nodeKey) {
@@ -54,12 +62,13 @@ export function snpPlatform(files: TsmFiles): Platform {
       const { provider, outblob, auxblob } = await requestTsmReport(files, binding)
       requireProvider(provider, "sev_guest")
       const table = auxblob.length === 0 ? [] : (certificateTable(auxblob) ?? [])
+      const chain = table.length > 0 ? table : snpCertificatesFor(outblob, certificates())
       return {
         type: "sev-snp",
         nonce: toHex(nonce),
         nodeKey: toHex(nodeKey),
         report: toHex(outblob),
-        certificates: table.map(toHex),
+        certificates: chain.map(toHex),
       }
     },
     extend: () => Promise.resolve(),

@@ -1,4 +1,4 @@
-import { toHex } from "../../bytes/index.ts"
+import { equalBytes, toHex } from "../../bytes/index.ts"
 import type { Certificate } from "../../der/index.ts"
 import { Checks, parsed, refuse } from "../checks.ts"
 import { type SnpClaims, type SnpPolicyBits, type SnpTcb } from "../claims.ts"
@@ -76,6 +76,19 @@ function vekOf(report: SnpReport, signer: Signer, context: SnpContext): Certific
       `snp report: wanted the ${signer.toUpperCase()}'s certificate in the collateral, found none`,
     )
   return vek
+}
+
+/** Of many certificates those that go with a report: the key that signed it, and its issuer. DER; none when the key is not there. */
+export function snpCertificatesFor(
+  report: Uint8Array,
+  certificates: readonly Certificate[],
+): readonly Uint8Array[] {
+  const parsedReport = parseSnpReport(report)
+  const leaves = certificates.filter((item) => item.basicConstraints?.ca !== true)
+  const vek = leaves.find((item) => signedBy(parsedReport, item))
+  if (vek === undefined) return []
+  const issuer = certificates.find((item) => equalBytes(item.subject.raw, vek.issuer.raw))
+  return issuer === undefined ? [vek.raw] : [vek.raw, issuer.raw]
 }
 
 function verifyVek(
