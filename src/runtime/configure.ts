@@ -1,4 +1,3 @@
-import { makeEvidence, rawPublicKey, simEvidence } from "../attest/index.ts"
 import { fromHex, toHex } from "../bytes/index.ts"
 import {
   type AnchorTarget,
@@ -8,9 +7,10 @@ import {
   openEmbeddedCas,
 } from "../cas/index.ts"
 import { CofferError } from "../errors.ts"
+import { type NodeConfig, type NodeEnclave, openNode } from "../node/index.ts"
 import type { SealedBinary } from "../seal/index.ts"
 import { ensureLocalPolicy } from "./local-policy.ts"
-import { nodeKeys } from "./node-keys.ts"
+import type { MeasuredFile } from "./sealed-image.ts"
 
 /** Where an enclave gets its keys. */
 export interface CasChoice {
@@ -19,7 +19,8 @@ export interface CasChoice {
   readonly policy: string | undefined
   /** With an embedded CAS: this image may have the volumes of the one before it. */
   readonly accept: boolean
-  /** Where this node keeps its keys. */
+  /** Of this machine's agent; undefined: it has none, and this process vouches, with keys in `nodeDirectory`. */
+  readonly node?: NodeConfig | undefined
   readonly nodeDirectory: string
   /** True when another container of this node that lives has the volume, by `POLICY/VOLUME`. */
   readonly inUse: (volume: string) => boolean
@@ -31,13 +32,9 @@ export interface Configured {
   readonly policy: string
 }
 
-const runtimeVersion = [0, 1, 0] as const
-
 /** Attests the enclave to its CAS and returns what it may have. */
-export async function configureEnclave(
-  sealed: SealedBinary,
-  choice: CasChoice,
-): Promise<Configured> {
+export async function configureEnclave(file: MeasuredFile, choice: CasChoice): Promise<Configured> {
+  const { sealed } = file
   const { manifest } = sealed
   const [policy = "", service = ""] = (choice.policy ?? `${manifest.name}/${manifest.name}`).split(
     "/",
@@ -46,7 +43,7 @@ export async function configureEnclave(
     throw new CofferError("usage", `--policy: wanted NAME/SERVICE, found ${choice.policy ?? ""}`)
   const client = await connect(sealed, choice)
   try {
-    const answer = await attest(client, sealed, { policy, service, choice })
+    const answer = await attest(client, file, { policy, service, choice })
     return { answer, target: choice.target, policy }
   } catch (error) {
     throw choice.target.type === "embedded" ? withAcceptHint(error) : error
@@ -79,11 +76,27 @@ interface Subject {
   readonly choice: CasChoice
 }
 
-async function attest(client: CasClient, sealed: SealedBinary, subject: Subject): Promise<Answer> {
-  const { policy, service, choice } = subject
-  const keys = nodeKeys(choice.nodeDirectory)
-  const platform = simEvidence(keys.sim, await client.challenge(), rawPublicKey(keys.node))
-  const names = sealed.manifest.regions.flatMap((region) =>
+async function attest(
+  client: CasClient,
+  { sealed, source }: MeasuredFile,
+  subject: Subject,
+): Promise<Answer> {
+  const { choice } = subject
+  const node = await openNode(choice.node, { directory: choice.nodeDirectory })
+  try {
+    return await ask(client, await node.enclave(sealed, source.fd), sealed, subject)
+  } finally {
+    await node.close()
+  }
+}
+
+async function ask(
+  client: CasClient,
+  enclave: NodeEnclave,
+  { manifest }: SealedBinary,
+  { policy, service, choice }: Subject,
+): Promise<Answer> {
+  const names = manifest.regions.flatMap((region) =>
     region.kind === "volume" ? [region.volume] : [],
   )
   const volumes = [...new Set(names)].map((name) => ({
@@ -97,20 +110,8 @@ async function attest(client: CasClient, sealed: SealedBinary, subject: Subject)
     policy,
     service,
     volumes,
-    makeEvidence: (binding) => makeEvidence(platform, claimsOf(sealed), keys.node, binding),
+    makeEvidence: (binding) => enclave.evidence(binding, () => client.challenge()),
   })
-}
-
-function claimsOf({ manifest, mrEnclave, signature }: SealedBinary) {
-  return {
-    mrEnclave: toHex(mrEnclave),
-    mrSigner: signature === undefined ? undefined : toHex(signature.mrSigner),
-    productId: signature?.isvProdId ?? 0,
-    svn: signature?.isvSvn ?? 0,
-    debug: manifest.debug,
-    engineTrusted: true,
-    runtimeVersion,
-  }
 }
 
 function withAcceptHint(error: unknown): unknown {

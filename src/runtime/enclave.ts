@@ -113,7 +113,7 @@ async function configure(
     throw new CofferError("missing", "volumes: wanted a CAS that has their keys, found none")
   }
   if (cas.policy === undefined && bundle.volumes.length === 0) return undefined
-  return configureEnclave(file.sealed, cas)
+  return configureEnclave(file, cas)
 }
 
 interface OpenedMount {

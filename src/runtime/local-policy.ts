@@ -5,8 +5,8 @@ import { toHex } from "../bytes/index.ts"
 import { type ActBody, type ActResult, type Cas, signAct } from "../cas/index.ts"
 import { CofferError } from "../errors.ts"
 import type { MeasuredManifest } from "../manifest/index.ts"
+import { ed25519File } from "../node/index.ts"
 import { type Policy, policyFromValue } from "../policy/index.ts"
-import { ed25519File } from "./node-keys.ts"
 
 // Alone on a machine, nobody has written a policy. The first start of a service writes one, which trusts that image and
 // no other: trust at first use. A later image is accepted by a person, never by itself.

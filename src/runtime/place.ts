@@ -1,17 +1,21 @@
 import { createHash } from "node:crypto"
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
-import { join } from "node:path"
+import { basename, join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { CofferError, fromSystem, isErrno } from "../errors.ts"
 
 /** Where a runtime's containers have their folders: gone at boot, for root only. */
 export const defaultBase = "/run/coffer"
 
-/** What others must know of a container's shield, in `state.json` of its folder. */
-export interface ShieldState {
+/** One process, and no other that gets its number later. */
+export interface ProcessMark {
   readonly pid: number
-  /** Clock ticks since boot: a process id alone may have been given away again. */
+  /** Clock ticks since boot. */
   readonly startTime: string
+}
+
+/** What others must know of a container's shield, in `state.json` of its folder. */
+export interface ShieldState extends ProcessMark {
   readonly id: string
   readonly mrEnclave: string
   readonly name: string
@@ -62,24 +66,37 @@ export function readState(place: string): ShieldState | undefined {
 }
 
 /** Undefined when there is no such process. */
-export function startTimeOf(pid: number): string | undefined {
+function startTimeOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "latin1")
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
+    // A zombie only waits to be fetched.
+    return fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19]
   } catch {
     return undefined
   }
 }
 
+export function markOf(pid: number): ProcessMark {
+  return { pid, startTime: startTimeOf(pid) ?? "" }
+}
+
+export function isRunning({ pid, startTime }: ProcessMark): boolean {
+  return startTimeOf(pid) === startTime
+}
+
 /** Does the shield of this folder live? */
 export function isServed(place: string): boolean {
   const state = readState(place)
-  return state !== undefined && startTimeOf(state.pid) === state.startTime
+  return state !== undefined && isRunning(state)
 }
 
 /** The folders of all containers, of all engines. */
 function allPlaces(base: string): string[] {
-  return foldersIn(base).flatMap((root) => foldersIn(root))
+  // Beside them is runc's own folder for `coffer run`, which has other files of the same names.
+  return foldersIn(base)
+    .filter((root) => /^[0-9a-f]{16}$/.test(basename(root)))
+    .flatMap((root) => foldersIn(root))
 }
 
 function foldersIn(path: string): string[] {

@@ -1,5 +1,5 @@
 import type { Enclave } from "./enclave.ts"
-import { startTimeOf, writeState } from "./place.ts"
+import { markOf, writeState } from "./place.ts"
 import type { MeasuredFile } from "./sealed-image.ts"
 
 /** Leaves in the container's folder what other processes must know of this shield: `exec`, `delete`, `coffer ps`. */
@@ -10,8 +10,7 @@ export function remember(
   { sealed }: MeasuredFile,
 ): void {
   writeState(place, {
-    pid: process.pid,
-    startTime: startTimeOf(process.pid) ?? "",
+    ...markOf(process.pid),
     id,
     mrEnclave,
     name: sealed.manifest.name,

@@ -44,6 +44,7 @@ export interface Running {
   signal(name: NodeJS.Signals): void
 }
 
+/** runc's own folder. */
 const root = `${defaultBase}/alone`
 
 /** Runs the service of a sealed binary with no container engine; its exit status. The same code makes the enclave as for engines. */

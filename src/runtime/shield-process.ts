@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process"
 import { closeSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { sealedPath } from "../protect/index.ts"
@@ -5,7 +6,7 @@ import { type Enclave, startEnclave } from "./enclave.ts"
 import { parseEngineConfig } from "./engine-config.ts"
 import { Monitor } from "./monitor.ts"
 import type { OciLog } from "./oci-log.ts"
-import { defaultBase, isVolumeInUse, removePlace } from "./place.ts"
+import { defaultBase, isRunning, isVolumeInUse, type ProcessMark, removePlace } from "./place.ts"
 import { remember } from "./remember.ts"
 import { type MeasuredFile, openSealedIn } from "./sealed-image.ts"
 
@@ -26,6 +27,8 @@ export interface ShieldOrder {
   readonly passed: readonly string[]
   /** The service's standard descriptors, in the shield. */
   readonly stdio: readonly [number, number, number]
+  /** Who called us: conmon or containerd's shim, which waits for the container and has it deleted. */
+  readonly engine: ProcessMark
 }
 
 /**
@@ -65,7 +68,13 @@ export async function serveContainer(
   } finally {
     monitor?.end()
     removePlace(place)
+    if (!isRunning(order.engine)) deleteOrphan(order)
   }
+}
+
+/** Nobody will ask for it: conmon has been killed, and podman then forgets the container without telling its runtime. */
+function deleteOrphan({ runc: [program = "", ...words], id }: ShieldOrder): void {
+  spawnSync(program, [...words, "delete", "--force", id], { stdio: "ignore" })
 }
 
 async function create(order: ShieldOrder, casDirectory: string, log: OciLog): Promise<Enclave> {

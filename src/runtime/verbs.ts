@@ -13,6 +13,7 @@ import {
   collectStale,
   defaultBase,
   makePlace,
+  markOf,
   placeGone,
   placeOf,
   readState,
@@ -60,6 +61,7 @@ export async function create(
     runc: [runc, ...global.given],
     passed,
     stdio: [3, 4, 5],
+    engine: markOf(process.ppid),
   }
   const reply = await startShield(order, [...self, ...global.given, "shield"])
   if (reply.error !== undefined) throw revived(reply.error)

@@ -10,7 +10,6 @@ import {
   readFileSync,
   readSync,
   rmSync,
-  writeFileSync,
   writeSync,
 } from "node:fs"
 import { tmpdir } from "node:os"
@@ -23,6 +22,7 @@ import { imageTree, LayoutWriter, openImage, parseImageReference } from "../../s
 import { protectImage, sealedPath } from "../../src/protect/index.ts"
 import { lookup, readPieces } from "../../src/tree/index.ts"
 import { debianRootfs, lacksDebian } from "../support/debian.ts"
+import { type Done, lacksPodman, Podman } from "../support/podman.ts"
 
 const root = new URL("../..", import.meta.url).pathname
 const program = `
@@ -54,7 +54,8 @@ const yaml = JSON.stringify({
 
 let folder = ""
 let sealed = ""
-const image = `localhost/coffer-e2e-${process.pid}:1`
+let engine: Podman
+const image = "localhost/coffer-e2e:1"
 
 function lacks(): string | false {
   const debian = lacksDebian()
@@ -119,12 +120,6 @@ async function makeProtected(): Promise<void> {
   opened.close()
 }
 
-interface Done {
-  readonly status: number | null
-  readonly stdout: string
-  readonly stderr: string
-}
-
 const environment = () => ({
   ...process.env,
   COFFER_FROM_SOURCE: "1",
@@ -157,9 +152,15 @@ void describe("an enclave", { skip: lacks() }, () => {
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), "coffer-e2e-"))
     await makeProtected()
+    if (lacksPodman() !== false) return
+    engine = new Podman(folder, {
+      COFFER_FROM_SOURCE: "1",
+      COFFER_INSECURE_CAS_DIR: `${folder}/node-cas`,
+    })
+    engine.load(`oci:${folder}/protected:1`, image)
   })
   after(() => {
-    spawnSync("podman", ["rmi", "-f", image])
+    if (lacksPodman() === false) engine.close()
     rmSync(folder, { recursive: true, force: true })
   })
 
@@ -219,42 +220,41 @@ void describe("an enclave", { skip: lacks() }, () => {
 
   test("podman: status, volume, exec, stop", { skip: lacksPodman() }, underPodman)
 
-  test("shield, monitor or conmon killed: the container ends, and nothing is left", {
-    skip: lacksPodman(),
-  }, async () => {
-    for (const victim of ["shield", "monitor", "conmon"] as const) await killed(victim)
-  })
+  test(
+    "shield, monitor or conmon killed: the container ends, and nothing is left",
+    {
+      skip: lacksPodman(),
+    },
+    eachKilled,
+  )
 })
 
 function underPodman(): void {
-  const from = `oci:${folder}/protected:1`
-  const copied = spawnSync("skopeo", ["copy", "-q", from, `containers-storage:${image}`])
-  assert.equal(copied.status, 0, String(copied.stderr))
-  mkdirSync(join(folder, "podman-volume"))
-  const name = `coffer-e2e-${process.pid}`
+  mkdirSync(join(folder, "podman-volume"), { recursive: true })
+  const name = "coffer-e2e"
   const options = ["--name", name, "-v", `${folder}/podman-volume:/data`]
-  const first = podman("run", "--rm", ...options, image)
+  const first = engine.call("run", "--rm", ...options, image)
   assert.equal(first.status, 7, first.stderr)
   assert.match(first.stdout, /count 1/)
-  const env = podman("run", "--rm", ...options, "-e", "LD_PRELOAD=/x", image)
+  const env = engine.call("run", "--rm", ...options, "-e", "LD_PRELOAD=/x", image)
   assert.match(env.stderr, /process.env: wanted variables .* found LD_PRELOAD/)
-  const mount = podman("run", "--rm", ...options, "-v", `${folder}:/usr/bin`, image)
+  const mount = engine.call("run", "--rm", ...options, "-v", `${folder}:/usr/bin`, image)
   assert.match(mount.stderr, /mounts: wanted mounts of volumes and host files/)
-  const entry = podman("run", "--rm", ...options, "--entrypoint", "/bin/sh", image)
+  const entry = engine.call("run", "--rm", ...options, "--entrypoint", "/bin/sh", image)
   assert.match(entry.stderr, /process.args\[0\]: wanted \/coffer\/service/)
   try {
-    assert.equal(podman("run", "-d", ...options, image, "--wait").status, 0)
-    const denied = podman("exec", name, "/bin/sh", "-c", "id")
+    assert.equal(engine.call("run", "-d", ...options, image, "--wait").status, 0)
+    const denied = engine.call("exec", name, "/bin/sh", "-c", "id")
     assert.notEqual(denied.status, 0)
     assert.match(denied.stderr, /exec: wanted a command that the measured manifest lists/)
-    assert.equal(podman("exec", name, "/bin/echo", "healthy").stdout, "healthy\n")
-    podman("stop", "-t", "20", name)
-    assert.equal(podman("inspect", "-f", "{{.State.ExitCode}}", name).stdout, "42\n")
-    assert.match(podman("logs", name).stdout, /count 2/)
+    assert.equal(engine.call("exec", name, "/bin/echo", "healthy").stdout, "healthy\n")
+    engine.call("stop", "-t", "20", name)
+    assert.equal(engine.call("inspect", "-f", "{{.State.ExitCode}}", name).stdout, "42\n")
+    assert.match(engine.call("logs", name).stdout, /count 2/)
   } finally {
-    podman("rm", "-f", name)
+    engine.remove(name)
+    assert.deepEqual(leftovers(), [])
   }
-  assert.deepEqual(leftovers(), [])
 }
 
 /** Processes whose command line has all the words. */
@@ -275,11 +275,19 @@ function isAlive(pid: number): boolean {
   }
 }
 
-async function killed(victim: "shield" | "monitor" | "conmon"): Promise<void> {
-  const name = `coffer-e2e-${process.pid}-${victim}`
+async function eachKilled(): Promise<void> {
+  for (const victim of ["shield", "monitor", "conmon"] as const) {
+    const id = await killed(victim)
+    assert.notEqual(spawnSync("runc", ["state", id]).status, 0, `runc still knows ${id}`)
+  }
+}
+
+async function killed(victim: "shield" | "monitor" | "conmon"): Promise<string> {
+  const name = `coffer-e2e-${victim}`
+  mkdirSync(join(folder, "podman-volume"), { recursive: true })
   const volume = ["-v", `${folder}/podman-volume:/data`]
   try {
-    const { status, stdout, stderr } = podman(
+    const { status, stdout, stderr } = engine.call(
       "run",
       "-d",
       "--name",
@@ -290,11 +298,11 @@ async function killed(victim: "shield" | "monitor" | "conmon"): Promise<void> {
     )
     assert.equal(status, 0, stderr)
     const id = stdout.trim()
-    const service = Number(podman("inspect", "-f", "{{.State.Pid}}", name).stdout)
+    const service = Number(engine.call("inspect", "-f", "{{.State.Pid}}", name).stdout)
     const pids = {
       shield: () => pidsOf("src/runtime/main.ts", " shield ", id),
       monitor: () => pidsOf("coffer-monitor", id),
-      conmon: () => [Number(podman("inspect", "-f", "{{.State.ConmonPid}}", name).stdout)],
+      conmon: () => [Number(engine.call("inspect", "-f", "{{.State.ConmonPid}}", name).stdout)],
     }
     const [pid = 0] = pids[victim]()
     assert.ok(pid > 1, `no ${victim}`)
@@ -304,33 +312,9 @@ async function killed(victim: "shield" | "monitor" | "conmon"): Promise<void> {
     for (let i = 0; i < 200 && pidsOf(id).length > 0; i += 1) await sleep(50)
     assert.ok(!isAlive(service), `the service outlived its ${victim}`)
     assert.deepEqual([...pids.shield(), ...pids.monitor()], [])
+    return id
   } finally {
-    podman("rm", "-f", name)
+    engine.remove(name)
+    assert.deepEqual(leftovers(), [])
   }
-  assert.deepEqual(leftovers(), [])
-}
-
-function lacksPodman(): string | false {
-  return spawnSync("podman", ["--version"]).status === 0 ? false : "no podman here"
-}
-
-function podman(verb: string, ...args: string[]): Done {
-  const limits = [
-    "--network",
-    "none",
-    "--ulimit",
-    "nofile=1000:1000",
-    "--ulimit",
-    "nproc=1000:1000",
-  ]
-  const words = verb === "run" ? [...limits, ...args] : args
-  // podman gives its runtime no environment of ours.
-  const settings = `COFFER_FROM_SOURCE=1 COFFER_INSECURE_CAS_DIR=${folder}/node-cas`
-  const launcher = `#!/bin/sh\n${settings} exec ${join(root, "coffer-oci")} "$@"\n`
-  writeFileSync(join(folder, "coffer-oci"), launcher, { mode: 0o755 })
-  return spawnSync("podman", ["--runtime", join(folder, "coffer-oci"), verb, ...words], {
-    encoding: "utf8",
-    env: environment(),
-    timeout: 60_000,
-  })
 }
