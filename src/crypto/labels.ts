@@ -45,6 +45,10 @@ export const labels = {
   volumeCommitTag: "coffer/v1/volume/commit-tag",
   /** HKDF: the key under which a rekeyed volume keeps its older keys. */
   volumeKeyWrap: "coffer/v1/volume/key-wrap",
+  /** Hash prefix: the volume id of a store that is written once, from its name. */
+  volumeStoreId: "coffer/v1/volume/store-id",
+  /** HKDF: salts and nonces of a store that is written once. */
+  volumeDerivedEntropy: "coffer/v1/volume/derived-entropy",
   /** HKDF: the key of a request to rekey a volume while it is mounted. */
   volumeRekeyRequest: "coffer/v1/volume/rekey-request",
 } as const satisfies Record<string, string>

@@ -31,6 +31,8 @@ export interface VolumeOptions {
   readonly random?: () => readonly [number, number]
   /** Owner and permissions of the root of a new volume. */
   readonly root?: { readonly uid: number; readonly gid: number; readonly mode: number }
+  /** Of a new volume that is written once; else the time of day. */
+  readonly clock?: Clock
   /** A frame did not verify, or the store failed. */
   readonly report?: (error: unknown) => void
 }
@@ -59,7 +61,7 @@ export class Core {
   readonly names: Names
   readonly data: FileData
   readonly xattrs: Xattrs
-  readonly clock = new Clock()
+  readonly clock: Clock
   readonly compaction: Compaction
   readonly readOnly: boolean
   readonly report: (error: unknown) => void
@@ -84,6 +86,7 @@ export class Core {
 
   constructor(store: FrameStore, recovery: Recovery, options: VolumeOptions = {}) {
     this.store = store
+    this.clock = options.clock ?? new Clock()
     this.readOnly = options.readOnly ?? false
     this.report = options.report ?? (() => undefined)
     const pages = Math.max(16, Math.floor((options.cacheSize ?? 96 * megabyte) / pageSize))

@@ -4,6 +4,7 @@ import { CofferError, fromSystem, isErrno } from "../../errors.ts"
 import type { FrameStore, Recovery } from "../frame-store.ts"
 import type { Anchor, AnchorState } from "./anchor.ts"
 import type { Disk } from "./disk.ts"
+import { type Entropy, kernelEntropy } from "./entropy.ts"
 import {
   decodeVolumeHeader,
   encodeVolumeHeader,
@@ -33,6 +34,8 @@ export interface WriteSettings {
   readonly readerGraceMs?: number
   readonly segmentSize?: number
   readonly now?: () => number
+  /** The kernel's, unless the store is written once. */
+  readonly entropy?: Entropy
 }
 
 export interface StoreInfo {
@@ -278,7 +281,8 @@ function begin(
     recovered.head.id.number,
     ...numbers.filter((number) => number < 2 ** 31),
   )
-  const open = { epoch, lease: randomBytes(32) }
+  const entropy = settings.entropy ?? kernelEntropy
+  const open = { epoch, lease: entropy.salt() }
   const store = new VolumeStore(
     context,
     recovered,
@@ -289,6 +293,7 @@ function begin(
       freshness,
       garbage,
       now,
+      entropy,
     },
   )
   const since = lastWritten(disk, recovered)

@@ -1,6 +1,6 @@
-import { randomBytes } from "../../crypto/index.ts"
 import { CofferError, fromSystem, isErrno } from "../../errors.ts"
 import type { Disk } from "./disk.ts"
+import { type Entropy, kernelEntropy } from "./entropy.ts"
 import type { SegmentWriter } from "./segment-writer.ts"
 import { segmentPath } from "./segments.ts"
 
@@ -25,13 +25,15 @@ export class Room {
   readonly #limit: number
   /** Asked before the disk is called full: deletes what waits for readers. True: something was deleted. */
   readonly #collect: () => boolean
+  readonly #entropy: Entropy
   #next: NewFile | undefined
   #reserve = leastReserve
 
-  constructor(disk: Disk, limit: number, collect: () => boolean) {
+  constructor(disk: Disk, limit: number, collect: () => boolean, entropy = kernelEntropy) {
     this.#disk = disk
     this.#limit = limit
     this.#collect = collect
+    this.#entropy = entropy
   }
 
   get reserve(): number {
@@ -88,7 +90,7 @@ export class Room {
   }
 
   #create(): NewFile {
-    const salt = randomBytes(32)
+    const salt = this.#entropy.salt()
     const name = segmentPath(salt)
     const fd = this.#disk.create(name)
     try {

@@ -1,8 +1,8 @@
 // Hot path: frames are queued, encrypted and written in one reused run buffer.
 import { Sha256, sha256 } from "../../crypto/index.ts"
-import { fillRandom } from "../../sys/index.ts"
 import { SegmentCipher } from "./cipher.ts"
 import type { Disk } from "./disk.ts"
+import { type Entropy, kernelEntropy } from "./entropy.ts"
 import {
   commitKind,
   frameHeaderSize,
@@ -37,6 +37,7 @@ export class SegmentWriter {
   readonly #cipher: SegmentCipher
   readonly #run: RunBuffer
   readonly #hashes: Buffer[] | undefined
+  readonly #entropy: Entropy
   #digest = new Sha256()
   /** File offset of the run's first byte. */
   #start = 0
@@ -57,11 +58,13 @@ export class SegmentWriter {
     header: VolumeHeader,
     id: SegmentId,
     run: RunBuffer,
+    entropy = kernelEntropy,
   ) {
     this.#disk = disk
     this.fd = fd
     this.id = id
     this.#run = run
+    this.#entropy = entropy
     this.#cipher = new SegmentCipher(volumeKey, header, id.salt)
     this.#hashes = header.protection === "authenticated" ? [] : undefined
     run.bytes.set(segmentHeaderBytes(volumeKey, header, id), 0)
@@ -93,6 +96,7 @@ export class SegmentWriter {
     const headerAt = this.#fill
     bytes.writeUInt32LE(size, headerAt)
     bytes.writeUInt32LE(kind, headerAt + 4)
+    if (this.#entropy.readsRun) bytes.fill(0, headerAt + nonceAt, headerAt + frameHeaderSize)
     payload.copy(bytes, headerAt + frameHeaderSize, at, at + size)
     this.#fill = headerAt + frameHeaderSize + size
     if (kind !== commitKind) {
@@ -124,7 +128,8 @@ export class SegmentWriter {
   seal(): void {
     if (this.#sealed === this.#fill) return
     const { bytes } = this.#run
-    fillRandom(random)
+    const run = bytes.subarray(this.#sealed, this.#fill)
+    this.#entropy.nonce(random, run, this.id.salt, this.#start + this.#sealed)
     let headerAt = this.#sealed
     while (headerAt < this.#fill) {
       const size = bytes.readUInt32LE(headerAt)

@@ -12,6 +12,7 @@ import {
   type TableEntry,
   type WrappedKey,
 } from "./commit.ts"
+import type { Entropy } from "./entropy.ts"
 import {
   frameHeaderSize,
   kindCode,
@@ -40,6 +41,7 @@ export interface WriterOptions {
   readonly garbage: Garbage
   /** Milliseconds since 1970. */
   readonly now: () => number
+  readonly entropy: Entropy
 }
 
 /** Where the chain stands: the newest commit. */
@@ -105,7 +107,8 @@ export class VolumeStore implements FrameStore {
     this.#logSize = recovered.logSize
     this.#listed = context.header.protection === "authenticated"
     this.#cache = new SegmentCache(context, (segment) => this.#idOf(segment))
-    this.#room = new Room(context.disk, options.segmentSize, () => this.#collect(true))
+    const collect = () => this.#collect(true)
+    this.#room = new Room(context.disk, options.segmentSize, collect, options.entropy)
     for (const entry of this.#table.values()) this.#tableSize += entry.end
     this.#room.scale(this.#tableSize)
     const previous = head.sequence === 0 ? undefined : { ...head.id, end: head.end }
@@ -393,7 +396,7 @@ export class VolumeStore implements FrameStore {
     if (keys === undefined) throw new TypeError("a writer needs the volume's key")
     const id = { number, generation: this.#generation, salt }
     const key = keys.get(this.#generation)
-    const writer = new SegmentWriter(disk, fd, key, header, id, this.#run)
+    const writer = new SegmentWriter(disk, fd, key, header, id, this.#run, this.#options.entropy)
     writer.reserved = reserved
     this.#writer = writer
     this.#newNames = true
