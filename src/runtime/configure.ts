@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises"
 import { fromHex, toHex } from "../bytes/index.ts"
 import {
   type AnchorTarget,
@@ -7,7 +8,7 @@ import {
   openEmbeddedCas,
 } from "../cas/index.ts"
 import { CofferError } from "../errors.ts"
-import { type NodeConfig, type NodeEnclave, openNode } from "../node/index.ts"
+import { type NodeConfig, openNode } from "../node/index.ts"
 import type { SealedBinary } from "../seal/index.ts"
 import { ensureLocalPolicy } from "./local-policy.ts"
 import type { MeasuredFile } from "./sealed-image.ts"
@@ -19,36 +20,72 @@ export interface CasChoice {
   readonly policy: string | undefined
   /** With an embedded CAS: this image may have the volumes of the one before it. */
   readonly accept: boolean
-  /** Of this machine's agent; undefined: it has none, and this process vouches, with keys in `nodeDirectory`. */
-  readonly node?: NodeConfig | undefined
-  readonly nodeDirectory: string
+  /** What vouches for the enclave; undefined: this process, on the platform `insecure-sim`. */
+  readonly node: NodeConfig | undefined
   /** True when another container of this node that lives has the volume, by `POLICY/VOLUME`. */
   readonly inUse: (volume: string) => boolean
 }
 
 export interface Configured {
   readonly answer: Answer
+  /** With the key that the measured manifest pins, if it does. */
   readonly target: AnchorTarget
   readonly policy: string
 }
 
-/** Attests the enclave to its CAS and returns what it may have. */
-export async function configureEnclave(file: MeasuredFile, choice: CasChoice): Promise<Configured> {
-  const { sealed } = file
+const deadlineMs = 60_000
+
+/** Attests the enclave to its CAS and returns what it may have, within a minute. */
+export async function configureEnclave(
+  { sealed, source }: MeasuredFile,
+  choice: CasChoice,
+): Promise<Configured> {
   const { manifest } = sealed
   const [policy = "", service = ""] = (choice.policy ?? `${manifest.name}/${manifest.name}`).split(
     "/",
   )
   if (policy === "" || service === "")
     throw new CofferError("usage", `--policy: wanted NAME/SERVICE, found ${choice.policy ?? ""}`)
-  const client = await connect(sealed, choice)
+  const target = pinnedTarget(choice.target, manifest.cas?.publicKey)
+  const client = await connect(sealed, { ...choice, target })
   try {
-    const answer = await attest(client, file, { policy, service, choice })
-    return { answer, target: choice.target, policy }
+    const subject = { policy, service, choice, fd: source.fd }
+    const answer = await inTime(attest(client, sealed, subject), nameOf(target))
+    return { answer, target, policy }
   } catch (error) {
-    throw choice.target.type === "embedded" ? withAcceptHint(error) : error
+    throw target.type === "embedded" ? withAcceptHint(error) : error
   } finally {
     await client.close()
+  }
+}
+
+/** The address is anybody's choice; the key is the measured manifest's, when it names one. */
+function pinnedTarget(target: AnchorTarget, measured: string | undefined): AnchorTarget {
+  return target.type === "https" && measured !== undefined
+    ? { ...target, casKey: measured }
+    : target
+}
+
+function nameOf(target: AnchorTarget): string {
+  return target.type === "https" ? `CAS at ${target.url}` : "the embedded CAS"
+}
+
+async function inTime<T>(work: Promise<T>, what: string): Promise<T> {
+  const end = new AbortController()
+  const late = async (): Promise<never> => {
+    await sleep(deadlineMs, undefined, { signal: end.signal })
+    throw new CofferError(
+      "missing",
+      `${what}: wanted the attestation done within ${deadlineMs / 1000} s, found that it still goes on`,
+      { reason: "attestation-deadline", hint: "is the CAS overloaded, or the way to it slow?" },
+    )
+  }
+  const deadline = late()
+  for (const promise of [work, deadline]) promise.catch(() => undefined)
+  try {
+    return await Promise.race([work, deadline])
+  } finally {
+    end.abort()
   }
 }
 
@@ -60,43 +97,43 @@ async function connect(sealed: SealedBinary, choice: CasChoice): Promise<CasClie
   }
   const { cas, client } = await openEmbeddedCas(target.dir)
   const { manifest, mrEnclave } = sealed
-  if (choice.policy === undefined)
-    await ensureLocalPolicy(
-      cas,
-      target.dir,
-      { manifest, mrEnclave: toHex(mrEnclave) },
-      choice.accept,
-    )
-  return client
+  try {
+    requireMeasured(toHex(client.casKey), manifest.cas?.publicKey)
+    if (choice.policy === undefined)
+      await ensureLocalPolicy(
+        cas,
+        target.dir,
+        { manifest, mrEnclave: toHex(mrEnclave) },
+        choice.accept,
+      )
+    return client
+  } catch (error) {
+    await client.close()
+    throw error
+  }
+}
+
+// Who may choose the CAS chooses the service's configuration: an image that names its CAS gets it from no other.
+function requireMeasured(found: string, measured: string | undefined): void {
+  if (measured === undefined || measured === found) return
+  throw new CofferError(
+    "refused",
+    `CAS: wanted ${measured}, as measured, found the embedded one, ${found}`,
+    { reason: "cas-key", hint: "name the CAS: --cas URL, or cas.url in /etc/coffer/node.yaml" },
+  )
 }
 
 interface Subject {
   readonly policy: string
   readonly service: string
   readonly choice: CasChoice
+  /** The sealed binary's file. */
+  readonly fd: number
 }
 
-async function attest(
-  client: CasClient,
-  { sealed, source }: MeasuredFile,
-  subject: Subject,
-): Promise<Answer> {
-  const { choice } = subject
-  const node = await openNode(choice.node, { directory: choice.nodeDirectory })
-  try {
-    return await ask(client, await node.enclave(sealed, source.fd), sealed, subject)
-  } finally {
-    await node.close()
-  }
-}
-
-async function ask(
-  client: CasClient,
-  enclave: NodeEnclave,
-  { manifest }: SealedBinary,
-  { policy, service, choice }: Subject,
-): Promise<Answer> {
-  const names = manifest.regions.flatMap((region) =>
+async function attest(client: CasClient, sealed: SealedBinary, subject: Subject): Promise<Answer> {
+  const { policy, service, choice } = subject
+  const names = sealed.manifest.regions.flatMap((region) =>
     region.kind === "volume" ? [region.volume] : [],
   )
   const volumes = [...new Set(names)].map((name) => ({
@@ -106,12 +143,18 @@ async function ask(
     // A container of ours that was killed has left its lease behind; one that lives keeps it.
     takeover: !choice.inUse(`${policy}/${name}`),
   }))
-  return await client.attest({
-    policy,
-    service,
-    volumes,
-    makeEvidence: (binding) => enclave.evidence(binding, () => client.challenge()),
-  })
+  const node = await openNode(choice.node)
+  try {
+    const enclave = await node.enclave(sealed, subject.fd)
+    return await client.attest({
+      policy,
+      service,
+      volumes,
+      makeEvidence: (binding) => enclave.evidence(binding, () => client.challenge()),
+    })
+  } finally {
+    await node.close()
+  }
 }
 
 function withAcceptHint(error: unknown): unknown {

@@ -1,10 +1,16 @@
 /** `coffer-oci`: the OCI runtime that container engines call. Prints, exits and reads the environment. */
 import { closeSync, writeSync } from "node:fs"
 import { CofferError } from "../errors.ts"
+import { loadNodeConfig } from "../node/index.ts"
 import { type CommandLine, splitCommandLine } from "./command-line.ts"
 import { OciLog } from "./oci-log.ts"
 import { findRunc } from "./runc.ts"
-import { nodeCas, type ShieldOrder, serveContainer } from "./shield-process.ts"
+import {
+  defaultCasDirectory,
+  type Machine,
+  type ShieldOrder,
+  serveContainer,
+} from "./shield-process.ts"
 import { create, deleteContainer, exec, type Outcome, replyOf } from "./verbs.ts"
 
 const self = [process.execPath, ...process.execArgv, process.argv[1] ?? ""]
@@ -38,16 +44,31 @@ async function shield({ global, rest }: CommandLine): Promise<void> {
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, () => undefined)
   const order = JSON.parse(rest[0] ?? "") as ShieldOrder
   const log = new OciLog(global)
-  // oxlint-disable-next-line node/no-process-env -- an entry; for tests: the engine's environment chooses whom the enclave trusts
-  const insecure = process.env["COFFER_INSECURE_CAS_DIR"]
-  if (insecure !== undefined) log.write("warning", `COFFER_INSECURE_CAS_DIR: ${insecure}`)
   let told = false
-  await serveContainer(order, insecure ?? nodeCas, log, (error) => {
+  await serveContainer(order, machineOf(log), log, (error) => {
     if (told) return
     told = true
     writeSync(6, JSON.stringify(replyOf(error)))
     closeSync(6)
   })
+}
+
+/** A machine that is configured is what its configuration says; on another one, tests choose. */
+function machineOf(log: OciLog): Machine {
+  const node = loadNodeConfig()
+  if (node !== undefined) return { node, casDirectory: defaultCasDirectory }
+  const [config, directory] = ["COFFER_INSECURE_NODE_CONFIG", "COFFER_INSECURE_CAS_DIR"].map(
+    (name) => {
+      // oxlint-disable-next-line node/no-process-env -- an entry; the engine's environment chooses whom the enclave trusts
+      const value = process.env[name]
+      if (value !== undefined) log.write("warning", `${name}: ${value}`)
+      return value
+    },
+  )
+  return {
+    node: config === undefined ? undefined : loadNodeConfig(config),
+    casDirectory: directory ?? defaultCasDirectory,
+  }
 }
 
 async function main(argv: readonly string[]): Promise<void> {

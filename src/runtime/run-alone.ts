@@ -28,7 +28,7 @@ export interface RunOptions {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Directories by the name of their volume. */
   readonly volumes: ReadonlyMap<string, string>
-  readonly cas: Pick<CasChoice, "target" | "policy" | "accept">
+  readonly cas: Omit<CasChoice, "inUse">
   /** Standard input and output are a terminal. */
   readonly terminal: boolean
   readonly onIncident: (incident: Incident) => void
@@ -72,7 +72,6 @@ export async function runAlone(options: RunOptions): Promise<number> {
       stdio: [0, 1, 2],
       cas: {
         ...options.cas,
-        nodeDirectory: defaultBase,
         inUse: (volume) => isVolumeInUse(defaultBase, volume),
       },
       ownGroup: !options.terminal,

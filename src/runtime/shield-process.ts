@@ -1,6 +1,8 @@
 import { spawnSync } from "node:child_process"
 import { closeSync, readFileSync } from "node:fs"
 import { join } from "node:path"
+import type { AnchorTarget } from "../cas/index.ts"
+import type { NodeConfig } from "../node/index.ts"
 import { sealedPath } from "../protect/index.ts"
 import { type Enclave, startEnclave } from "./enclave.ts"
 import { parseEngineConfig } from "./engine-config.ts"
@@ -10,8 +12,14 @@ import { defaultBase, isRunning, isVolumeInUse, type ProcessMark, removePlace } 
 import { remember } from "./remember.ts"
 import { type MeasuredFile, openSealedIn } from "./sealed-image.ts"
 
-/** The CAS of a machine that names no other. */
-export const nodeCas = "/var/lib/coffer/cas"
+/** The CAS of a machine, and what vouches for its enclaves. */
+export interface Machine {
+  readonly node: NodeConfig | undefined
+  /** The embedded CAS, where the node's configuration names none. */
+  readonly casDirectory: string
+}
+
+export const defaultCasDirectory = "/var/lib/coffer/cas"
 /** NAME/SERVICE. Whoever starts the container chooses among the policies that accept its MrEnclave; each has keys of its own. */
 const policyAnnotation = "io.coffer.policy"
 
@@ -37,7 +45,7 @@ export interface ShieldOrder {
  */
 export async function serveContainer(
   order: ShieldOrder,
-  casDirectory: string,
+  machine: Machine,
   log: OciLog,
   created: (error: unknown) => void,
 ): Promise<void> {
@@ -46,7 +54,7 @@ export async function serveContainer(
   const { place, runc, id } = order
   const kill = [...runc, "kill", "--all", id, "KILL"]
   try {
-    enclave = await create(order, casDirectory, log)
+    enclave = await create(order, machine, log)
     const status = await enclave.exited
     if (status !== 0) {
       enclave.stop()
@@ -77,7 +85,7 @@ function deleteOrphan({ runc: [program = "", ...words], id }: ShieldOrder): void
   spawnSync(program, [...words, "delete", "--force", id], { stdio: "ignore" })
 }
 
-async function create(order: ShieldOrder, casDirectory: string, log: OciLog): Promise<Enclave> {
+async function create(order: ShieldOrder, machine: Machine, log: OciLog): Promise<Enclave> {
   const { place, id } = order
   const config = parseEngineConfig(readFileSync(join(order.bundle, "config.json"), "utf8"))
   const root = join(order.bundle === "" ? "." : order.bundle, "rootfs")
@@ -91,11 +99,11 @@ async function create(order: ShieldOrder, casDirectory: string, log: OciLog): Pr
       sealedPath,
       command,
       cas: {
-        target: { type: "embedded", dir: casDirectory },
+        target: casTarget(machine),
         policy: config.annotations?.[policyAnnotation],
         // An engine is no person: another image gets the volumes by `coffer run --accept`, or by a policy.
         accept: false,
-        nodeDirectory: defaultBase,
+        node: machine.node,
         inUse: (volume) => isVolumeInUse(defaultBase, volume),
       },
       stdio: order.stdio,
@@ -108,6 +116,12 @@ async function create(order: ShieldOrder, casDirectory: string, log: OciLog): Pr
   } finally {
     file.source.close()
   }
+}
+
+// Not from config.json, and not from the environment: whoever starts containers is not who trusts the CAS.
+function casTarget({ node, casDirectory }: Machine): AnchorTarget {
+  if (node?.cas === undefined) return { type: "embedded", dir: casDirectory }
+  return { type: "https", url: node.cas.url, casKey: node.cas.key }
 }
 
 function report({ mrEnclave, bundle }: Enclave, { sealed }: MeasuredFile, log: OciLog): void {

@@ -5,6 +5,7 @@ import { Command } from "commander"
 import { utf8OfByteString } from "../../bytes/index.ts"
 import type { AnchorTarget } from "../../cas/index.ts"
 import { CofferError } from "../../errors.ts"
+import { loadNodeConfig, type NodeConfig, nodeConfigPath } from "../../node/index.ts"
 import { imageTree, openImage, parseImageReference } from "../../oci/index.ts"
 import { sealedPath } from "../../protect/index.ts"
 import { type MeasuredFile, openSealed, type Running, runAlone } from "../../runtime/index.ts"
@@ -13,10 +14,11 @@ import type { Io } from "../io.ts"
 import { report } from "../report.ts"
 
 interface Options {
-  readonly volume: ReadonlyMap<string, string>
+  readonly volume?: ReadonlyMap<string, string>
   readonly policy?: string
   readonly cas?: string
   readonly casKey?: string
+  readonly nodeConfig: string
   readonly accept?: true
   readonly quiet?: true
 }
@@ -39,11 +41,14 @@ export function runCommand(io: Io): Command {
       "--volume <name=dir>",
       "directory of a volume that the manifest names; may be repeated",
       addVolume,
-      new Map<string, string>(),
     )
     .option("--policy <name/service>", "policy of the CAS; default: the service's own name")
-    .option("--cas <url>", "CAS to attest to; default: an embedded one, in $XDG_DATA_HOME/coffer")
-    .option("--cas-key <hex>", "public key of that CAS, when the measured manifest names none")
+    .option(
+      "--cas <url>",
+      "CAS to attest to; default: the node's, else an embedded one in $XDG_DATA_HOME/coffer",
+    )
+    .option("--cas-key <hex>", "public key of that CAS, when neither manifest nor node names it")
+    .option("--node-config <file>", "configuration of this machine's node", nodeConfigPath)
     .option(
       "--accept",
       "with the embedded CAS: let this image have the volumes of the one before it",
@@ -68,7 +73,10 @@ Example:
     })
 }
 
-function addVolume(value: string, volumes: ReadonlyMap<string, string>): Map<string, string> {
+function addVolume(
+  value: string,
+  volumes: ReadonlyMap<string, string> = new Map(),
+): Map<string, string> {
   const [, name = "", directory = ""] = /^([^=]+)=(.+)$/.exec(value) ?? []
   if (name === "") throw new CofferError("usage", `--volume: wanted NAME=DIR, found ${value}`)
   return new Map([...volumes, [name, resolve(directory)]])
@@ -76,6 +84,7 @@ function addVolume(value: string, volumes: ReadonlyMap<string, string>): Map<str
 
 async function run(image: string, args: readonly string[], options: Options, io: Io) {
   const file = await openService(image)
+  const node = loadNodeConfig(options.nodeConfig)
   let running: Running | undefined
   const forward = (name: NodeJS.Signals) => running?.signal(name)
   const terminal = process.stdin.isTTY && process.stdout.isTTY
@@ -85,9 +94,10 @@ async function run(image: string, args: readonly string[], options: Options, io:
       file,
       args,
       env: io.env,
-      volumes: options.volume,
+      volumes: options.volume ?? new Map(),
       cas: {
-        target: casTarget(options, file.sealed.manifest.cas?.publicKey, io),
+        target: casTarget(options, node?.cas, file.sealed.manifest.cas?.publicKey, io),
+        node,
         policy: options.policy,
         accept: options.accept === true,
       },
@@ -111,17 +121,24 @@ async function run(image: string, args: readonly string[], options: Options, io:
   }
 }
 
-function casTarget(options: Options, measured: string | undefined, io: Io): AnchorTarget {
-  if (options.cas === undefined) {
+function casTarget(
+  options: Options,
+  ofNode: NodeConfig["cas"],
+  measured: string | undefined,
+  io: Io,
+): AnchorTarget {
+  const url = options.cas ?? ofNode?.url
+  if (url === undefined) {
     const data = io.env["XDG_DATA_HOME"] ?? join(homedir(), ".local", "share")
     return { type: "embedded", dir: join(data, "coffer", "cas") }
   }
-  const casKey = measured ?? options.casKey
+  const known = ofNode?.url === url ? ofNode.key : undefined
+  const casKey = measured ?? known ?? options.casKey
   if (casKey === undefined)
     throw new CofferError("usage", "--cas: wanted the CAS's public key, found none", {
       hint: "put it under cas.publicKey in coffer.yaml, where it is measured, or give --cas-key",
     })
-  return { type: "https", url: options.cas, casKey }
+  return { type: "https", url, casKey }
 }
 
 const forwarded = [
