@@ -7,5 +7,5 @@ import { checkStressors } from "./stress-ng.ts"
 const some = ["chattr", "dentry", "dir", "fallocate", "hdd", "link", "rename", "xattr"]
 
 test(`stress-ng: ${some.join(", ")}`, { skip: cannotServe() || lacks("stress-ng") }, () =>
-  withDaemon({}, async (daemon) => checkStressors(daemon.mount, some, 1)),
+  withDaemon({}, (daemon) => checkStressors(daemon.mount, some, 1)),
 )

@@ -141,7 +141,7 @@ export class VolumeDaemon {
 /** A volume that is mounted while `use` runs. */
 export async function withDaemon(
   options: DaemonOptions,
-  use: (daemon: VolumeDaemon) => Promise<void>,
+  use: (daemon: VolumeDaemon) => void | Promise<void>,
 ): Promise<void> {
   const daemon = await VolumeDaemon.create(options)
   try {
