@@ -2,7 +2,7 @@ import { type KeyObject, sign } from "node:crypto"
 import { z } from "zod"
 import { rawPublicKey, verifyEd25519 } from "../attest/index.ts"
 import { canonicalJson, concatBytes, fromHex, type JsonValue, toHex } from "../bytes/index.ts"
-import { labelBytes } from "../crypto/index.ts"
+import { labelBytes, sha256 } from "../crypto/index.ts"
 import { CofferError } from "../errors.ts"
 import { nameSchema, type Policy, type Quorum } from "../policy/index.ts"
 import { positionSchema } from "./volumes.ts"
@@ -19,7 +19,7 @@ export const actBodySchema = z.discriminatedUnion("verb", [
     verb: z.literal("put-policy"),
     document: z.unknown(),
     /** Values of secrets of kind `given`, base64. */
-    given: z.record(z.string().max(63), z.string().max(1_400_000)),
+    given: z.record(nameSchema, z.base64().max(1_400_000)),
   }),
   z.strictObject({ verb: z.literal("read-policy") }),
   /** Those that one of the signing keys may read; `policy` is empty. */
@@ -49,7 +49,7 @@ export const actSchema = z.strictObject({
   version: z.literal(1),
   cas: hex32,
   policy: z.union([nameSchema, z.literal("")]),
-  /** Unix seconds; at most ten minutes ahead, a day for volumes, so that M of N people can sign. */
+  /** Unix seconds; at most a week ahead, so that M of N people can sign. */
   expires: z.int(),
   body: actBodySchema,
 })
@@ -64,7 +64,7 @@ export const signedActSchema = z.strictObject({
 })
 export type SignedAct = Readonly<z.infer<typeof signedActSchema>>
 
-const maxAhead = 86_400
+const maxAhead = 7 * 86_400
 
 function message(act: Act): Uint8Array {
   return concatBytes(labelBytes("policyAct"), canonicalJson(act as JsonValue))
@@ -85,14 +85,26 @@ export function signAct(act: Act, keys: readonly KeyObject[]): SignedAct {
 export function signersOf(signed: SignedAct, context: ActContext): readonly string[] {
   requireCurrent(signed.act, context)
   const bytes = message(signed.act)
-  return signed.signatures.flatMap(({ key, signature }) => {
-    const holds = verifyEd25519(
-      fromHex(key) ?? new Uint8Array(),
-      bytes,
-      fromHex(signature) ?? new Uint8Array(),
-    )
-    return holds ? [key] : []
-  })
+  return signed.signatures.flatMap(({ key, signature }) =>
+    holds(bytes, key, signature) ? [key] : [],
+  )
+}
+
+export function signatureHolds(act: Act, key: string, signature: string): boolean {
+  return holds(message(act), key, signature)
+}
+
+function holds(bytes: Uint8Array, key: string, signature: string): boolean {
+  return verifyEd25519(
+    fromHex(key) ?? new Uint8Array(),
+    bytes,
+    fromHex(signature) ?? new Uint8Array(),
+  )
+}
+
+/** What an act is known by: it is the same whoever has signed it. */
+export function actDigest(act: Act): string {
+  return toHex(sha256(message(act)))
 }
 
 interface ActContext {
@@ -102,17 +114,18 @@ interface ActContext {
 }
 
 function requireCurrent(act: Act, context: ActContext): void {
-  if (act.cas !== context.casKey) throw no("act.cas", `this CAS, ${context.casKey}`, act.cas)
+  if (act.cas !== context.casKey)
+    throw refusedAct("act.cas", `this CAS, ${context.casKey}`, act.cas)
   const seconds = Math.floor(context.now / 1000)
   if (act.expires < seconds || act.expires > seconds + maxAhead)
-    throw no(
+    throw refusedAct(
       "act.expires",
       `a time from now (${seconds}) to ${maxAhead} s later`,
       String(act.expires),
     )
 }
 
-function no(field: string, wanted: string, found: string): CofferError {
+export function refusedAct(field: string, wanted: string, found: string): CofferError {
   return new CofferError("refused", `${field}: wanted ${wanted}, found ${found}`, {
     reason: `act-${field.replace(/.*\./, "")}`,
     facts: { field, wanted, found },
@@ -134,18 +147,16 @@ export function requireQuorum(
   for (const { key, signature } of signed.signatures) {
     const name = quorum.of.find((one) => policy.access.keys[one] === key)
     if (name === undefined) continue
-    if (
-      !verifyEd25519(
-        fromHex(key) ?? new Uint8Array(),
-        bytes,
-        fromHex(signature) ?? new Uint8Array(),
+    if (!holds(bytes, key, signature))
+      throw refusedAct(
+        "act.signatures",
+        `a signature of ${name} over this act`,
+        "one that does not verify",
       )
-    )
-      throw no("act.signatures", `a signature of ${name} over this act`, "one that does not verify")
     names.add(name)
   }
   if (names.size < quorum.need)
-    throw no(
+    throw refusedAct(
       `access.${verb}`,
       `${quorum.need} of ${quorum.of.join(", ")}`,
       names.size === 0 ? "none of them" : [...names].join(", "),

@@ -25,6 +25,7 @@ import { casRollback, type SignedHead, signedHeadSchema } from "./head.ts"
 import { requireNewestCollateral } from "./high-water.ts"
 import type { Identity } from "./identity.ts"
 import type { Ledger, Transaction } from "./ledger.ts"
+import { useOnce } from "./once.ts"
 import { judgePlatform } from "./platforms.ts"
 import { requirePolicy } from "./policies.ts"
 import { readVolume, type VolumeRow } from "./volumes.ts"
@@ -210,19 +211,15 @@ function refused(refusal: Refusal, about: Refused["about"]): CofferError {
   })
 }
 
-/** A challenge is used once, by whichever replica; what is too old to be accepted is cleared away. */
+/** A challenge is used once, by whichever replica. It begins with its time. */
 async function useNonce(tx: Transaction, nonce: string): Promise<void> {
-  if ((await tx.get("nonces", nonce)) !== undefined)
-    throw new CofferError(
-      "refused",
-      "nonce: wanted a challenge that was not used before, found a used one",
-      { reason: "nonce-used" },
-    )
-  await tx.put("nonces", nonce, true)
-  for (const old of await tx.keys("nonces", "", 4)) {
-    const time = Number.parseInt(old.slice(0, 12), 16)
-    if (time < tx.time - 2 * challengeMs) await tx.remove("nonces", old)
-  }
+  const until = Number.parseInt(nonce.slice(0, 12), 16) + challengeMs
+  if (await useOnce(tx, until, nonce.slice(12))) return
+  throw new CofferError(
+    "refused",
+    "nonce: wanted a challenge that was not used before, found a used one",
+    { reason: "nonce-used" },
+  )
 }
 
 /** The asker has seen a head with our signature: our log must have it. */

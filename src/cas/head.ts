@@ -63,7 +63,7 @@ export function casRollback(wanted: string, found: string): CofferError {
     `the CAS is behind what it has signed: wanted ${wanted}, found ${found}`,
     {
       reason: "cas-rollback",
-      hint: "its database was put back to an older copy: restore the newest one, or `coffer cas restore --accept-loss` as an authorised act",
+      hint: "its database was put back to an older copy: restore the newest one (coffer cas restore)",
     },
   )
 }

@@ -6,6 +6,7 @@
  * encrypted to its attested key; a tag moves by compare-and-swap under the newest epoch only; what was acknowledged is
  * durable; everything secret is encrypted at rest; a database put back to an older copy is noticed.
  */
+export { actFileText, cosign, mergeActs, parseActFile, unsignedAct } from "./act-file.ts"
 export { type Act, type ActBody, type SignedAct, signAct } from "./acts.ts"
 export { openCasAnchor } from "./anchor.ts"
 export type { AnchorTarget } from "./anchor-protocol.ts"

@@ -8,8 +8,17 @@ import {
   policyHash,
   refusalText,
 } from "../policy/index.ts"
-import { type ActBody, requireQuorum, type SignedAct, signersOf } from "./acts.ts"
+import {
+  type Act,
+  type ActBody,
+  actDigest,
+  refusedAct,
+  requireQuorum,
+  type SignedAct,
+  signersOf,
+} from "./acts.ts"
 import type { Transaction } from "./ledger.ts"
+import { useOnce } from "./once.ts"
 import { readPolicy, requirePolicy, type StoredPolicy } from "./policies.ts"
 import { makeSecrets } from "./secrets.ts"
 import {
@@ -116,10 +125,17 @@ export async function perform(
       const by = requireQuorum(signed, stored.policy, "restore", context)
       const place = { policy, volume: body.volume, instance: body.instance }
       const row = await changeVolume(tx, stored, place, body, by.join(","))
+      await requireUnused(tx, signed.act)
       await tx.put("volumes", volumeKey(place), row)
       return { verb: body.verb, volume: viewOf(volumeKey(place), row, tx.time) }
     }
   }
+}
+
+/** A state can come back (restored, and restored again), and with it a recorded act that names it: each act is done once. */
+async function requireUnused(tx: Transaction, act: Act): Promise<void> {
+  if (await useOnce(tx, act.expires * 1000, actDigest(act))) return
+  throw refusedAct("act", "one that was not performed before", "one that was")
 }
 
 async function readable(

@@ -174,7 +174,7 @@ function judgePlatforms(
 }
 
 /** Negative, zero or positive, by the numbers of `1.2.3`. A version that is none is older than all. */
-function compareVersions(a: string, b: string): number {
+export function compareVersions(a: string, b: string): number {
   const [left, right] = [a, b].map((text) =>
     /^\d+\.\d+\.\d+$/.test(text) ? text.split(".").map(Number) : [-1],
   )

@@ -1,4 +1,5 @@
-import { describe, pathText } from "./explain.ts"
+import { compareVersions } from "./decide.ts"
+import { pathText } from "./explain.ts"
 import type { Policy } from "./schema.ts"
 
 export interface Change {
@@ -34,11 +35,28 @@ function compareSets(path: Path, before: readonly unknown[], after: readonly unk
   )
   const gone = [...(old ?? [])].filter((item) => now?.has(item) !== true)
   const come = [...(now ?? [])].filter((item) => old?.has(item) !== true)
+  const lists = unboundWhenEmpty.includes(String(path.at(-1)))
+  const [freed, bound] = [lists && now?.size === 0, lists && old?.size === 0]
   return [
-    ...gone.map((item) => change(path, item, "nothing", false)),
-    ...come.map((item) => change(path, "nothing", item, true)),
+    ...gone.map((item) => change(path, shown(item), "nothing", freed)),
+    ...come.map((item) => change(path, "nothing", shown(item), !bound)),
   ]
 }
+
+/** Lists of reference values: an empty one is "not looked at". */
+const unboundWhenEmpty: readonly string[] = [
+  "measurements",
+  "keys",
+  "rtmr0",
+  "rtmr1",
+  "rtmr2",
+  "mrConfigId",
+  "mrOwner",
+  "mrOwnerConfig",
+  "hostData",
+  "idKeyDigest",
+  "chipId",
+]
 
 const orderedLists = ["argv"]
 
@@ -50,8 +68,17 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === "object" && value !== null && !Array.isArray(value)
 }
 
+/** The whole of it: people sign what they see here. */
 function full(value: unknown): string {
-  return isRecord(value) || Array.isArray(value) ? JSON.stringify(value) : describe(value)
+  return value === undefined ? "nothing" : shown(JSON.stringify(value))
+}
+
+/** A document may come from somebody who wants a terminal to hide a part of it. */
+function shown(json: string): string {
+  return json.replaceAll(
+    /[\p{Cc}\p{Cf}\p{Co}\p{Zl}\p{Zp}]/gu,
+    (char) => `\\u{${(char.codePointAt(0) ?? 0).toString(16)}}`,
+  )
 }
 
 const minima = [
@@ -66,19 +93,23 @@ const minima = [
   "snp",
   "microcode",
 ]
+/** What binds more when it is there. */
+const narrowing = ["signer", "hash", "advisories"]
 const maxima = ["maxVmpl", "maxAge", "count", "age"]
 
 /** A hint for the reader, not a proof: lower minima, higher maxima, new entries, insecure options, write instead of read. */
 function widens(path: Path, before: unknown, after: unknown): boolean {
   const key = String(path.at(-1))
-  if (after === undefined) return ["signer", "hash"].includes(key)
-  if (before === undefined) return !["signer", "hash"].includes(key)
+  if (after === undefined) return narrowing.includes(key)
+  if (before === undefined) return !narrowing.includes(key)
   if (typeof before === "number" && typeof after === "number") {
     if (minima.includes(key)) return after < before
     return maxima.includes(key) && after > before
   }
   if (key === "minRuntime")
-    return typeof after === "string" && typeof before === "string" && after < before
+    return (
+      typeof after === "string" && typeof before === "string" && compareVersions(after, before) < 0
+    )
   if (typeof after === "boolean") return after
   return key === "freshness" ? before === "strict" : after === "write"
 }

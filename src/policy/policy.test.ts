@@ -211,6 +211,37 @@ test("a diff tells what changed and what gives more than before", () => {
   assert.deepEqual(diffPolicies(before, before), [])
 })
 
+const runtime = (version: string) => `minRuntime: ${version}`
+
+test("a diff hides nothing: whole values, no character that a terminal obeys, freed lists, versions as numbers", () => {
+  const changed = (from: string, to: string) => {
+    const [before, after] = [from, to].map((text) =>
+      parsePolicy(sample.replace("minRuntime: 0.1.0", text), "x"),
+    )
+    assert.ok(before !== undefined && after !== undefined)
+    const [first] = diffPolicies(before, after)
+    return first
+  }
+  assert.equal(changed(runtime("0.10.0"), runtime("0.9.0"))?.widens, true)
+  assert.equal(changed(runtime("0.9.0"), runtime("0.10.0"))?.widens, false)
+  const long = `${"x".repeat(200)}END`
+  const env = changed(
+    runtime("0.1.0"),
+    `minRuntime: 0.1.0\n    regions: { /a${long}: { tag: "${a}" } }`,
+  )
+  assert.ok(env?.field.includes(long))
+  const hiding = sample.replace("/app/main,", `"/app\\e[2K\\u202e${long}",`)
+  const [argv] = diffPolicies(parsePolicy(sample, "a"), parsePolicy(hiding, "b"))
+  assert.ok(argv?.after.includes("END") === true)
+  assert.ok(!/[\p{Cc}\p{Cf}]/u.test(argv.after), argv.after)
+  const none = sample.replace(`measurements: ["${a}"]`, "measurements: []")
+  const free = diffPolicies(parsePolicy(sample, "a"), parsePolicy(none, "b"))
+  assert.deepEqual(
+    free.map(({ field, widens }) => [field, widens]),
+    [["services.web.measurements", true]],
+  )
+})
+
 const otherReference = (): Uint8Array => Buffer.from("$$secret:other$$")
 
 test("warnings, and substitution that is not repeated", () => {

@@ -1,8 +1,6 @@
-import { readFileSync } from "node:fs"
 import { Command } from "commander"
-import { CofferError, fromSystem } from "../../errors.ts"
+import { CofferError } from "../../errors.ts"
 import {
-  type Change,
   diffPolicies,
   type Policy,
   parsePolicy,
@@ -12,7 +10,9 @@ import {
 } from "../../policy/index.ts"
 import { act, type CasOptions, collect, withCasOptions, withClient } from "../cas-options.ts"
 import type { Io } from "../io.ts"
+import { changeLine, givenOf, readPolicyFile } from "../policy-file.ts"
 import { simulate } from "../simulate.ts"
+import { policyActCommands } from "./policy-acts.ts"
 
 interface PutOptions extends CasOptions {
   readonly secret?: readonly string[]
@@ -21,7 +21,7 @@ interface PutOptions extends CasOptions {
 
 /** `coffer policy …`: documents of a CAS, and what they would say. */
 export function policyCommand(io: Io): Command {
-  return new Command("policy")
+  const command = new Command("policy")
     .description("who may have which keys: write, check, and put into a CAS")
     .addCommand(newCommand(io))
     .addCommand(checkCommand(io))
@@ -30,14 +30,8 @@ export function policyCommand(io: Io): Command {
     .addCommand(putCommand(io, "update"))
     .addCommand(showCommand(io))
     .addCommand(listCommand(io))
-}
-
-export function readPolicyFile(file: string): Policy {
-  try {
-    return parsePolicy(readFileSync(file, "utf8"), file)
-  } catch (error) {
-    throw fromSystem(error, file)
-  }
+  for (const one of policyActCommands(io)) command.addCommand(one)
+  return command
 }
 
 interface NewOptions {
@@ -130,10 +124,6 @@ function diffCommand(io: Io): Command {
     })
 }
 
-function changeLine({ field, before, after, widens }: Change): string {
-  return `${widens ? "+" : " "} ${field}: ${before} -> ${after}${widens ? "   (gives more than before)" : ""}`
-}
-
 function putCommand(io: Io, verb: "create" | "update"): Command {
   const command = new Command(verb)
     .description(
@@ -178,21 +168,6 @@ function requireFirst(verb: "create" | "update", policy: Policy): void {
         hint: "coffer policy show NAME prints it",
       },
     )
-}
-
-function givenOf(list: readonly string[]): Record<string, string> {
-  return Object.fromEntries(
-    list.map((item) => {
-      const [, name, file] = /^([a-z0-9._-]+)=(.+)$/.exec(item) ?? []
-      if (name === undefined || file === undefined)
-        throw new CofferError("usage", `--secret: wanted NAME=FILE, found ${JSON.stringify(item)}`)
-      try {
-        return [name, readFileSync(file).toString("base64")]
-      } catch (error) {
-        throw fromSystem(error, file)
-      }
-    }),
-  )
 }
 
 function showCommand(io: Io): Command {

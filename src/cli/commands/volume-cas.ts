@@ -1,19 +1,29 @@
 import { Command } from "commander"
+import { toHex } from "../../bytes/index.ts"
 import type { ActBody, VolumeView } from "../../cas/index.ts"
 import { CofferError } from "../../errors.ts"
 import { act, type CasOptions, withCasOptions, withClient } from "../cas-options.ts"
 import type { Io } from "../io.ts"
+import { propose } from "./policy-acts.ts"
 
 interface Options extends CasOptions {
   readonly yes?: true
   readonly to?: string
   readonly sequence?: string
   readonly json?: true
+  readonly propose?: string
+  readonly valid: string
 }
 
 /** The verbs of `coffer volume` that are acts at the CAS: signed by access keys, logged, and never a default. */
 export function volumeCasCommands(io: Io): readonly Command[] {
   return [resetCommand(io), restoreCommand(io)]
+}
+
+function withActOptions(command: Command): Command {
+  return withCasOptions(command)
+    .option("--propose <act>", "do nothing yet: write the act to a file for the others to sign")
+    .option("--valid <days>", "with --propose: how long it may be submitted, 1 to 7 days", "2")
 }
 
 const what = "POLICY/VOLUME or POLICY/VOLUME/INSTANCE"
@@ -26,7 +36,7 @@ function resetCommand(io: Io): Command {
     .argument("<volume>", what)
     .option("--yes", "yes, destroy the contents")
     .option("--json", "print one JSON document")
-  return withCasOptions(command).action(async (name: string, options: Options) => {
+  return withActOptions(command).action(async (name: string, options: Options) => {
     await perform(io, name, options, (view, place) => {
       if (options.yes !== true)
         throw new CofferError(
@@ -55,7 +65,7 @@ function restoreCommand(io: Io): Command {
     )
     .requiredOption("--sequence <number>", "its commit number")
     .option("--json", "print one JSON document")
-  return withCasOptions(command).action(async (name: string, options: Options) => {
+  return withActOptions(command).action(async (name: string, options: Options) => {
     const sequence = Number(options.sequence)
     if (!/^[0-9a-f]{64}$/.test(options.to ?? "") || !Number.isSafeInteger(sequence))
       throw new CofferError(
@@ -95,12 +105,14 @@ async function perform(
       throw new CofferError("missing", `wanted a volume that the CAS has, found no ${full}`, {
         hint: "coffer policy show lists them; a volume is there after its first use",
       })
-    const result = await act(
-      client,
-      options,
-      policy,
-      bodyOf(view, { volume, instance: Number(instance) }),
-    )
+    const body = bodyOf(view, { volume, instance: Number(instance) })
+    const out = options.propose
+    if (out !== undefined) {
+      const casKey = toHex(client.casKey)
+      await propose(io, { ...options, casKey, out }, policy, body)
+      return
+    }
+    const result = await act(client, options, policy, body)
     if (result.verb !== "reset-volume" && result.verb !== "restore-volume")
       throw new TypeError("an act answers with its verb")
     const { state, sequence, tag, epoch } = result.volume
