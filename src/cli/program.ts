@@ -7,6 +7,7 @@ import { diffCommand } from "./commands/diff.ts"
 import { inspectCommand } from "./commands/inspect.ts"
 import { keygenCommand } from "./commands/keygen.ts"
 import { measureCommand } from "./commands/measure.ts"
+import { nodeCommand } from "./commands/node.ts"
 import { policyCommand } from "./commands/policy.ts"
 import { protectCommand } from "./commands/protect.ts"
 import { psCommand } from "./commands/ps.ts"
@@ -48,6 +49,7 @@ export function createProgram(io: Io): Command {
   program.addCommand(casCommand(io))
   program.addCommand(policyCommand(io))
   program.addCommand(attestCommand(io))
+  program.addCommand(nodeCommand(io))
   program.addCommand(completionCommand(program, io))
   for (const command of [program, ...descendants(program)]) configure(command, io)
   return program

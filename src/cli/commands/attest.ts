@@ -5,9 +5,7 @@ import {
   type EvidenceType,
   evidenceTypes,
   type LooseClaims,
-  listCollateral,
   loadCollateral,
-  missingCollateral,
   noCollateral,
   productionRoots,
   type Roots,
@@ -18,7 +16,9 @@ import {
 } from "../../attest/index.ts"
 import { fromHex } from "../../bytes/index.ts"
 import { CofferError, fromSystem, isErrno } from "../../errors.ts"
+import { printCollateral, viewCollateral } from "../collateral-listing.ts"
 import type { Io } from "../io.ts"
+import { wholeNumber } from "../numbers.ts"
 
 interface Options {
   readonly type?: EvidenceType
@@ -102,23 +102,9 @@ interface AkOptions {
 }
 
 function list(paths: readonly string[], options: ListOptions, io: Io): void {
-  const items = listCollateral(loadCollateral(paths), options.now ?? Math.floor(Date.now() / 1000))
-  const missing = {
-    intel: missingCollateral(items, "intel"),
-    amd: missingCollateral(items, "amd"),
-  }
-  if (options.json === true) {
-    io.print(JSON.stringify({ items, missing }))
-    return
-  }
-  for (const { kind, subject, from, until, state } of items)
-    io.print(`${state.padEnd(10)}  ${kind.padEnd(15)}  ${day(from)}  ${day(until)}  ${subject}`)
-  for (const [vendor, names] of Object.entries(missing))
-    if (names.length > 0) io.print(`missing for ${vendor}: ${names.join(", ")}`)
-}
-
-function day(time: number | undefined): string {
-  return time === undefined ? "-".padEnd(16) : new Date(time * 1000).toISOString().slice(0, 16)
+  const view = viewCollateral(paths, options.now ?? Math.floor(Date.now() / 1000))
+  if (options.json === true) io.print(JSON.stringify(view))
+  else printCollateral(view, io)
 }
 
 async function showAk(options: AkOptions, io: Io): Promise<void> {
@@ -145,10 +131,7 @@ function collect(path: string, before: readonly string[]): readonly string[] {
   return [...before, path]
 }
 
-function seconds(text: string): number {
-  if (!/^\d{1,12}$/.test(text)) throw new InvalidArgumentError("wanted unix seconds")
-  return Number(text)
-}
+const seconds = wholeNumber(0, 999_999_999_999)
 
 function nonceBytes(text: string): Uint8Array {
   const bytes = fromHex(text)

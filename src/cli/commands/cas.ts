@@ -16,6 +16,7 @@ import { bindToTpm, masterKey, type TpmOptions } from "../cas-master.ts"
 import { type CasOptions, collect, dataDir, withCasOptions, withClient } from "../cas-options.ts"
 import type { Io } from "../io.ts"
 import { progressBar } from "../progress.ts"
+import { signalled } from "../signalled.ts"
 
 interface StoreOptions extends TpmOptions {
   readonly store?: string
@@ -193,12 +194,6 @@ function hostPort(text: string, option: string): { readonly host: string; readon
   if (host === "" || Number(port) > 65_535)
     throw new CofferError("usage", `${option}: wanted HOST:PORT, found ${JSON.stringify(text)}`)
   return { host: host.replaceAll(/[[\]]/g, ""), port: Number(port) }
-}
-
-async function signalled(): Promise<void> {
-  await new Promise<void>((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve())
-  })
 }
 
 function statusCommand(io: Io): Command {
