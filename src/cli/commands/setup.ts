@@ -2,7 +2,10 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { dirname, resolve } from "node:path"
 import { Argument, Command } from "commander"
 import { CofferError, fromSystem, isErrno } from "../../errors.ts"
+import { containerdConfiguration } from "../containerd-config.ts"
 import type { Io } from "../io.ts"
+
+const containerdPath = "/etc/containerd/config.toml"
 
 type Engine = "podman" | "docker" | "containerd"
 
@@ -56,16 +59,9 @@ function configurationOf(engine: Engine, program: string): Configuration {
       return dockerConfiguration("/etc/docker/daemon.json", program)
     case "containerd":
       return {
-        path: "/etc/containerd/conf.d/50-coffer.toml",
-        text: `version = 2
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.coffer]
-  runtime_type = "io.containerd.runc.v2"
-  pod_annotations = ["io.coffer.*"]
-  container_annotations = ["io.coffer.*"]
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.coffer.options]
-    BinaryName = ${JSON.stringify(program)}
-`,
-        next: 'put imports = ["/etc/containerd/conf.d/*.toml"] into /etc/containerd/config.toml, and restart containerd',
+        path: containerdPath,
+        text: containerdConfiguration(readOrEmpty(containerdPath), containerdPath, program),
+        next: "restart containerd, then use a Kubernetes RuntimeClass with handler: coffer",
       }
   }
 }
@@ -85,14 +81,18 @@ function dockerConfiguration(path: string, program: string): Configuration {
   }
 }
 
-function readJson(path: string): Readonly<Record<string, unknown>> {
-  let text: string
+function readOrEmpty(path: string): string {
   try {
-    text = readFileSync(path, "utf8")
+    return readFileSync(path, "utf8")
   } catch (error) {
-    if (isErrno(error, "ENOENT")) return {}
+    if (isErrno(error, "ENOENT")) return ""
     throw fromSystem(error, path)
   }
+}
+
+function readJson(path: string): Readonly<Record<string, unknown>> {
+  const text = readOrEmpty(path)
+  if (text.trim() === "") return {}
   try {
     return JSON.parse(text) as Readonly<Record<string, unknown>>
   } catch (cause) {
