@@ -70,7 +70,9 @@ export const configurationSchema = z.strictObject({
       gid: count,
     }),
   ),
-  regions: z.array(z.strictObject({ path: z.string(), tag: hex32, key: hex32.optional() })),
+  regions: z.array(
+    z.strictObject({ path: z.string(), tag: hex32.optional(), key: hex32.optional() }),
+  ),
   volumes: z.array(grantSchema),
 })
 export type Configuration = Readonly<z.infer<typeof configurationSchema>>
@@ -121,7 +123,7 @@ export async function configure(
     })),
     regions: Object.entries(service.regions).map(([path, { key, tag }]) => ({
       path,
-      tag,
+      ...(tag === undefined ? {} : { tag }),
       ...(key === undefined ? {} : { key: regionKey(partOf(key, "raw"), key) }),
     })),
     volumes,

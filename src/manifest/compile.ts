@@ -28,7 +28,7 @@ export interface CompileInput {
   /** Digest of the image. */
   readonly image?: string
   /** Tags of image content that is measured as well, by path. */
-  readonly tags?: ReadonlyMap<string, string>
+  readonly tags?: Pick<ReadonlyMap<string, string>, "get">
 }
 
 /** `coffer.yaml` and the image's defaults as the measured manifest, but for what only the writer of the binary knows. */

@@ -59,7 +59,14 @@ function serviceFindings(policy: Policy, at: Path, service: Service): Finding[] 
         (finding) => ({ ...finding, atKey: true }),
       ),
     )
-  for (const [path, region] of Object.entries(service.regions))
+  for (const [path, region] of Object.entries(service.regions)) {
+    if (region.key === undefined && region.tag === undefined)
+      found.push({
+        path: [...at, "regions", path],
+        atKey: true,
+        wanted: "tag, or key, or both",
+        found: "neither",
+      })
     if (region.key !== undefined)
       found.push(
         ...unknownName(
@@ -69,6 +76,7 @@ function serviceFindings(policy: Policy, at: Path, service: Service): Finding[] 
           Object.keys(policy.secrets),
         ),
       )
+  }
   for (const [path, text] of templates(at, service))
     found.push(...templateFindings(policy, path, text))
   return found

@@ -46,9 +46,15 @@ const serviceSchema = z.strictObject({
   env: z.record(envNameSchema, templateSchema).default({}),
   files: z.record(absolutePathSchema, fileSchema).default({}),
   volumes: z.record(nameSchema, z.enum(["read", "write"])).default({}),
-  /** Encrypted or authenticated image content: its key, and the tag of the one content that is accepted. */
+  /**
+   * Encrypted or authenticated image content: its key, and the tag of the one content that is accepted. Without a tag it is
+   * the one in the measured manifest.
+   */
   regions: z
-    .record(absolutePathSchema, z.strictObject({ key: nameSchema.optional(), tag: hexSchema(32) }))
+    .record(
+      absolutePathSchema,
+      z.strictObject({ key: nameSchema.optional(), tag: hexSchema(32).optional() }),
+    )
     .default({}),
 })
 

@@ -4,10 +4,26 @@ import { CofferError } from "../errors.ts"
 import type { ManifestDraft } from "../manifest/index.ts"
 import type { Descriptor, ImageConfig, LayoutWriter } from "../oci/index.ts"
 import { writeTar } from "../tar/index.ts"
-import { type Content, type OnProgress, plainDirectory, TreeBuilder } from "../tree/index.ts"
+import {
+  type Content,
+  type DirectoryNode,
+  type OnProgress,
+  plainDirectory,
+  TreeBuilder,
+  walk,
+} from "../tree/index.ts"
 
 /** Where the sealed binary is in a protected image; the runtime looks nowhere else. */
 export const sealedPath = "/coffer/service"
+
+/** And where the stores of its regions are: `/coffer/regions/NAME`. */
+export const storesPath = "/coffer/regions"
+
+/** The files of one store: `header`, and `segments` with files in it. */
+export interface StoredRegion {
+  readonly name: string
+  readonly files: DirectoryNode
+}
 
 export const annotationKeys = {
   mrEnclave: "io.coffer.mrenclave",
@@ -23,6 +39,7 @@ export interface ProtectedImage {
   readonly sealed: Content
   readonly manifest: Pick<ManifestDraft, "user">
   readonly mrEnclave: Uint8Array
+  readonly stores: readonly StoredRegion[]
 }
 
 /** Content of an open file that nobody else writes. */
@@ -42,8 +59,8 @@ export function contentOfFd(fd: number, size: number): Content {
 }
 
 /**
- * Adds the protected image to a layout: one layer with the sealed binary, the source's labels, ports, user, volumes and
- * stop signal, and an entrypoint that fails closed without Coffer. A function of its input: no clock, no random.
+ * Adds the protected image to a layout: a layer with the sealed binary, one more for each store, the source's labels,
+ * ports, user, volumes and stop signal, and an entrypoint that fails closed without Coffer. A function of its input: no clock, no random.
  */
 export function writeProtectedImage(
   layout: LayoutWriter,
@@ -56,10 +73,13 @@ export function writeProtectedImage(
     meta: { ...plainDirectory, mode: 0o755 },
     content: image.sealed,
   })
-  // Not compressed: the sealed binary is read at random when it runs, and engines compress what they push.
-  const layer = layout.addBlob("application/vnd.oci.image.layer.v1.tar", (sink) => {
-    writeTar(tree.finish(), sink, onProgress)
-  })
+  // Not compressed: the sealed binary is read at random when it runs, and engines compress what they push. A store has a
+  // layer of its own: new content of a region is all that a registry has to take.
+  const layers = [tree.finish(), ...image.stores.map(storeTree)].map((files) =>
+    layout.addBlob("application/vnd.oci.image.layer.v1.tar", (sink) => {
+      writeTar(files, sink, onProgress)
+    }),
+  )
   const annotations = {
     [annotationKeys.mrEnclave]: toHex(image.mrEnclave),
     ...(image.sourceDigest === undefined
@@ -68,22 +88,33 @@ export function writeProtectedImage(
   }
   const config = layout.addDocument(
     "application/vnd.oci.image.config.v1+json",
-    protectedConfig(image, layer.digest, annotations),
+    protectedConfig(
+      image,
+      layers.map(({ digest }) => digest),
+      annotations,
+    ),
   )
   return layout.addDocument("application/vnd.oci.image.manifest.v1+json", {
     schemaVersion: 2,
     mediaType: "application/vnd.oci.image.manifest.v1+json",
     config: { ...config },
-    layers: [{ ...layer }],
+    layers: layers.map((layer) => ({ ...layer })),
     annotations,
   })
+}
+
+function storeTree({ name, files }: StoredRegion): DirectoryNode {
+  const tree = new TreeBuilder({ duplicates: "refuse", parentSymlinks: "refuse" })
+  for (const { path, node } of walk(files))
+    if (node.kind === "file") tree.put(utf8OfByteString(`${storesPath}/${name}${path}`), node)
+  return tree.finish()
 }
 
 type Json = Parameters<LayoutWriter["addDocument"]>[1]
 
 function protectedConfig(
   { config: source, manifest: { user } }: ProtectedImage,
-  diffId: string,
+  diffIds: readonly string[],
   labels: Readonly<Record<string, string>>,
 ): Json {
   const { ExposedPorts, Volumes, WorkingDir, Labels, StopSignal } = source.config ?? {}
@@ -101,6 +132,6 @@ function protectedConfig(
       Entrypoint: [sealedPath],
       Labels: { ...Labels, ...labels },
     },
-    rootfs: { type: "layers", diff_ids: [diffId] },
+    rootfs: { type: "layers", diff_ids: [...diffIds] },
   }
 }

@@ -5,8 +5,9 @@
  * same image digest; nothing of the source image touches the host's filesystem but as unnamed temporary bytes; a target
  * is written whole or not at all.
  */
-export { annotationKeys, sealedPath } from "./image.ts"
-export { policySkeleton } from "./policy-skeleton.ts"
+export { annotationKeys, type StoredRegion, sealedPath, storesPath } from "./image.ts"
+export { imageKeySecret, policySkeleton } from "./policy-skeleton.ts"
 export { type ProtectInput, type ProtectResult, protectImage } from "./protect.ts"
 export { openService } from "./resolve.ts"
 export { signImage } from "./sign-image.ts"
+export type { RegionStore } from "./stores.ts"

@@ -30,6 +30,14 @@ import { serviceDefaults } from "./defaults.ts"
 import { deliver, type Output } from "./deliver.ts"
 import { contentOfFd, writeProtectedImage } from "./image.ts"
 import { hostPlatform } from "./platform.ts"
+import {
+  leakWarnings,
+  type RegionStore,
+  requireOwnStores,
+  storeFiles,
+  type WrittenStore,
+  writeStores,
+} from "./stores.ts"
 
 export interface ProtectInput {
   readonly from: ImageReference
@@ -39,13 +47,19 @@ export interface ProtectInput {
   /** For a service without a name of its own. */
   readonly name: string
   readonly sign?: SignInput
+  /** The key of encrypted content of the image, 32 bytes; asked for only when there is such content. */
+  readonly key?: (service: string) => Uint8Array
   /** Where `docker-archive:-` reads from and writes to. */
   readonly input: AsyncIterable<Uint8Array>
   readonly output: Output
   /** Called with what is being done, before it begins. */
   readonly progress: (step: string) => OnProgress
   /** Sees the sealed binary, signed, before it goes into the image; for reports. */
-  readonly onSealed?: (sealed: SealedBinary, source: FileSource) => void
+  readonly onSealed?: (
+    sealed: SealedBinary,
+    source: FileSource,
+    regions: readonly RegionStore[],
+  ) => void
 }
 
 export interface ProtectResult {
@@ -57,6 +71,8 @@ export interface ProtectResult {
   readonly digest: string
   /** Bytes of the sealed binary. */
   readonly sealedSize: number
+  /** Of the image's content that is in stores of its own. */
+  readonly regions: readonly RegionStore[]
   readonly warnings: readonly string[]
 }
 
@@ -85,7 +101,38 @@ async function protectTree(
   root: DirectoryNode,
   scratch: string,
 ): Promise<ProtectResult> {
-  const manifest = draftOf(input, image, root)
+  const { regions, name } = draftOf(input, image, root, unknownTags)
+  requireOwnStores(regions)
+  const { progress } = input
+  const key = () => (input.key ?? noKey)(name)
+  const written = writeStores({ image: root, regions, key, scratch, progress })
+  try {
+    return await sealTree(input, { image, root, scratch, stores: written.stores })
+  } finally {
+    written.close()
+  }
+}
+
+function noKey(): never {
+  throw new CofferError(
+    "config",
+    "regions: wanted a key for encrypted content of the image, found none",
+  )
+}
+
+interface ToSeal {
+  readonly image: SourceImage
+  readonly root: DirectoryNode
+  readonly scratch: string
+  readonly stores: readonly WrittenStore[]
+}
+
+async function sealTree(input: ProtectInput, parts: ToSeal): Promise<ProtectResult> {
+  const { image, root, scratch, stores } = parts
+  const tags = new Map(stores.map(({ region, tag }) => [region.path, tag]))
+  const tagged = draftOf(input, image, root, tags)
+  const { source: _, ...renewable } = tagged
+  const manifest = isRenewable(tagged) ? renewable : tagged
   const path = join(scratch, "sealed")
   const tree = rootTree(root, manifest.regions)
   const onProgress = input.progress("sealing")
@@ -93,8 +140,14 @@ async function protectTree(
     writeBinfs(tree, fd, offset, { onProgress }),
   )
   const signed = input.sign === undefined ? undefined : signSealed(path, input.sign)
-  if (input.onSealed !== undefined) readBack(path, input.onSealed)
-  const digest = await store(input, image, path, written, scratch)
+  const regions = stores.map(({ region, tag, fileCount, size }) => ({
+    region,
+    tag,
+    fileCount,
+    size,
+  }))
+  if (input.onSealed !== undefined) readBack(path, regions, input.onSealed)
+  const digest = await store(input, parts, path, written)
   return {
     manifest,
     mrEnclave: toHex(written.mrEnclave),
@@ -102,42 +155,48 @@ async function protectTree(
     sourceDigest: image.digest,
     digest,
     sealedSize: written.size,
-    warnings: manifestWarnings(manifest),
+    regions,
+    warnings: [...manifestWarnings(manifest), ...leakWarnings(stores, tree)],
   }
 }
 
-function readBack(path: string, use: NonNullable<ProtectInput["onSealed"]>): void {
+function readBack(
+  path: string,
+  regions: readonly RegionStore[],
+  use: NonNullable<ProtectInput["onSealed"]>,
+): void {
   const source = openFile(path)
   try {
-    use(readSealed(source), source)
+    use(readSealed(source), source, regions)
   } finally {
     source.close()
   }
 }
 
-function draftOf(input: ProtectInput, image: SourceImage, root: DirectoryNode): ManifestDraft {
+/** Before the stores are written, only their regions are needed. */
+const unknownTags: Pick<ReadonlyMap<string, string>, "get"> = { get: () => "0".repeat(64) }
+
+function draftOf(
+  input: ProtectInput,
+  image: SourceImage,
+  root: DirectoryNode,
+  tags: Pick<ReadonlyMap<string, string>, "get">,
+): ManifestDraft {
   const defaults = serviceDefaults(image.config, input.name)
-  const draft = compileManifest({
+  return compileManifest({
     source: input.service,
     defaults,
     arch: () => machineOf(image.config.architecture),
     user: (spec) => resolveUser(spec, textFile(root, "/etc/passwd"), textFile(root, "/etc/group")),
     executable: (name, env) => findExecutable(root, name, env),
     image: image.digest,
+    tags,
   })
-  const unsupported = draft.regions.find(({ kind }) => kind === "image")
-  if (unsupported !== undefined) {
-    throw new CofferError(
-      "config",
-      `regions: ${unsupported.path}: wanted no region with content of the image outside of the measured files, found one`,
-      {
-        hint: "make it a persistent volume with seed: image, or leave it measured; stores in images are not written yet",
-      },
-    )
-  }
-  return draft
 }
-
+/** Its tag is in the policy: new content must not be another measurement. The digest of the source image would make it one. */
+function isRenewable({ regions }: ManifestDraft): boolean {
+  return regions.some((region) => region.kind === "image" && region.tag === undefined)
+}
 function machineOf(architecture: string): keyof typeof architectures {
   for (const machine of ["x86-64", "aarch64"] as const) {
     if (architectures[machine] === architecture) return machine
@@ -150,10 +209,9 @@ function machineOf(architecture: string): keyof typeof architectures {
 
 async function store(
   input: ProtectInput,
-  source: SourceImage,
+  { image: source, scratch, stores }: ToSeal,
   path: string,
   written: WrittenBinary,
-  scratch: string,
 ): Promise<string> {
   const { manifest, mrEnclave } = written
   const fd = openSync(path, "r")
@@ -162,7 +220,14 @@ async function store(
     let digest = ""
     await deliver(input.to, scratch, input.output, (layout, tag) => {
       const { config, digest: sourceDigest } = source
-      const image = { config, sourceDigest, sealed, manifest, mrEnclave }
+      const image = {
+        config,
+        sourceDigest,
+        sealed,
+        manifest,
+        mrEnclave,
+        stores: storeFiles(stores),
+      }
       const made = writeProtectedImage(layout, image, input.progress("writing the image"))
       layout.finish(made, tag)
       digest = made.digest

@@ -1,14 +1,21 @@
 import type { ByteString } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
 import { type ImageReference, imageTree, openImage, type SourceImage } from "../oci/index.ts"
-import type { Content, DirectoryNode, OnProgress, TreeNode } from "../tree/index.ts"
-import { sealedPath } from "./image.ts"
+import {
+  type Content,
+  type DirectoryNode,
+  type OnProgress,
+  sortedChildren,
+  type TreeNode,
+} from "../tree/index.ts"
+import { type StoredRegion, sealedPath, storesPath } from "./image.ts"
 import { hostPlatform } from "./platform.ts"
 
 /** The sealed binary of a protected image, where it lies. Good until `close`. */
 export interface ServiceInImage {
   readonly image: SourceImage
   readonly sealed: Content
+  readonly stores: readonly StoredRegion[]
   close(): void
 }
 
@@ -29,13 +36,22 @@ export async function openService(
       image.close()
     }
     const found = nodeAt(tree.root, sealedPath)
-    if (found?.kind === "file") return { image, sealed: found.content, close }
+    if (found?.kind === "file")
+      return { image, sealed: found.content, stores: storesOf(tree.root), close }
     tree.close()
     throw notProtected()
   } catch (error) {
     image.close()
     throw error
   }
+}
+
+function storesOf(root: DirectoryNode): StoredRegion[] {
+  const found = nodeAt(root, storesPath)
+  if (found?.kind !== "directory") return []
+  return sortedChildren(found).flatMap(([name, files]) =>
+    files.kind === "directory" ? [{ name, files }] : [],
+  )
 }
 
 // As the runtime: a symlink on the way is not followed.

@@ -7,8 +7,8 @@ import { openFile, readSealed, type SignInput, signSealed, writeAll } from "../s
 import type { SigstructClaims } from "../sgx/index.ts"
 import { type Content, type OnProgress, readPieces } from "../tree/index.ts"
 import { deliver, type Output } from "./deliver.ts"
-import { contentOfFd, writeProtectedImage } from "./image.ts"
-import { openService } from "./resolve.ts"
+import { annotationKeys, contentOfFd, writeProtectedImage } from "./image.ts"
+import { openService, type ServiceInImage } from "./resolve.ts"
 
 export interface SignImageInput {
   readonly reference: ImageReference
@@ -32,7 +32,7 @@ export async function signImage(input: SignImageInput): Promise<SigstructClaims>
       const target = sameName(input.reference, service.image)
       copyOut(service.sealed, path)
       const claims = signSealed(path, input.sign)
-      await putBack(input, target, service.image, path, scratch)
+      await putBack(input, target, service, path, scratch)
       return claims
     } finally {
       service.close()
@@ -64,7 +64,7 @@ function copyOut(content: Content, path: string): void {
 async function putBack(
   { output, onProgress }: SignImageInput,
   target: ImageReference,
-  { config }: SourceImage,
+  { image: { config }, stores }: ServiceInImage,
   path: string,
   scratch: string,
 ): Promise<void> {
@@ -72,9 +72,10 @@ async function putBack(
   try {
     const { manifest, mrEnclave } = readSealed(source)
     const sealed = contentOfFd(source.fd, source.size)
-    const sourceDigest = manifest.source?.image
+    const sourceDigest =
+      manifest.source?.image ?? config.config?.Labels?.[annotationKeys.sourceDigest]
     await deliver(target, scratch, output, (layout, tag) => {
-      const image = { config, sourceDigest, sealed, manifest, mrEnclave }
+      const image = { config, sourceDigest, sealed, manifest, mrEnclave, stores }
       layout.finish(writeProtectedImage(layout, image, onProgress), tag)
       return Promise.resolve()
     })

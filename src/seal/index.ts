@@ -26,7 +26,7 @@ export {
 } from "./proof.ts"
 export { looksSealed, readSealed, type SealedBinary } from "./read.ts"
 export { type SealedReport, sealedReport } from "./report.ts"
-export { rootTree } from "./root-tree.ts"
+export { regionTree, rootTree } from "./root-tree.ts"
 export { looksLikeSdkEnclave, measureSdkEnclave } from "./sdk-enclave.ts"
 export { type SignInput, signSealed } from "./sign.ts"
 export { type FileSource, openFile, sourceOfBytes } from "./source.ts"

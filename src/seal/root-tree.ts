@@ -7,6 +7,7 @@ import {
   type LeafNode,
   plainDirectory,
   TreeBuilder,
+  walk,
 } from "../tree/index.ts"
 
 /** What the engine and the kernel mount; the runtime makes its own. */
@@ -19,8 +20,80 @@ const kernelMounts = ["/proc", "/sys", "/dev"]
 export function rootTree(image: DirectoryNode, regions: readonly Region[]): DirectoryNode {
   const tree = new TreeBuilder({ duplicates: "replace", parentSymlinks: "resolve" }, image)
   for (const path of kernelMounts) emptyDirectory(tree, utf8OfByteString(path))
-  for (const region of regions) addMountPoint(tree, region)
+  // Outer regions first: what they take out, a measured region or a seed inside puts back.
+  for (const region of regions) {
+    addMountPoint(tree, region.path, region)
+    if (region.kind === "image") takeOut(tree, region.path)
+    else if (isMeasured(region) && isInStore(region.path, regions)) putBack(tree, image, region)
+  }
   return tree.finish()
+}
+
+function isMeasured(region: Region): boolean {
+  return region.kind === "measured" || (region.kind === "volume" && region.seed)
+}
+
+function isInStore(path: string, regions: readonly Region[]): boolean {
+  return regions.some((other) => other.kind === "image" && path.startsWith(`${other.path}/`))
+}
+
+/** The mount point keeps owner and mode, but not the time: new content must not be another measurement. */
+function takeOut(tree: TreeBuilder, path: string): void {
+  const place = utf8OfByteString(path)
+  const found = tree.get(place)
+  tree.clear(place)
+  if (found?.kind === "directory")
+    tree.putDirectory(place, { ...found.meta, mtime: plainDirectory.mtime })
+}
+
+function putBack(tree: TreeBuilder, image: DirectoryNode, region: Region): void {
+  const at = utf8OfByteString(region.path)
+  const found = contentAt(image, region.path)
+  if (found === undefined) return
+  for (const { path, node } of walk(found)) {
+    const to = (path === "/" ? at : `${at}${path}`) as ByteString
+    if (node.kind === "directory") tree.putDirectory(to, node.meta)
+    else tree.put(to, node)
+  }
+}
+
+function contentAt(image: DirectoryNode, path: string): DirectoryNode | undefined {
+  const tree = new TreeBuilder({ duplicates: "refuse", parentSymlinks: "resolve" }, image)
+  const found = tree.get(utf8OfByteString(path))
+  return found?.kind === "directory" ? found : undefined
+}
+
+/**
+ * The content of one region of the image, as it goes into a store of its own: with a mount point for each region in it,
+ * and without what is in those.
+ */
+export function regionTree(
+  image: DirectoryNode,
+  region: Region,
+  regions: readonly Region[],
+): DirectoryNode {
+  const base = contentAt(image, region.path)
+  if (base === undefined)
+    throw new CofferError(
+      "config",
+      `regions: ${region.path}: wanted a directory of the image, whose content goes into the region, found none`,
+      { hint: "a region that begins empty says so: content: empty, or its size" },
+    )
+  const tree = new TreeBuilder({ duplicates: "replace", parentSymlinks: "refuse" }, base)
+  for (const inner of regions) {
+    if (enclosing(inner.path, regions) !== region) continue
+    const path = inner.path.slice(region.path.length)
+    addMountPoint(tree, path, inner)
+    tree.clear(utf8OfByteString(path))
+  }
+  return tree.finish()
+}
+
+/** The innermost region around a path, itself not counted. */
+function enclosing(path: string, regions: readonly Region[]): Region | undefined {
+  return regions
+    .filter((region) => path.startsWith(`${region.path}/`))
+    .toSorted((a, b) => b.path.length - a.path.length)[0]
 }
 
 function emptyDirectory(tree: TreeBuilder, path: ByteString): void {
@@ -30,8 +103,8 @@ function emptyDirectory(tree: TreeBuilder, path: ByteString): void {
   tree.clear(path)
 }
 
-function addMountPoint(tree: TreeBuilder, region: Region): void {
-  const path = utf8OfByteString(region.path)
+function addMountPoint(tree: TreeBuilder, at: string, region: Region): void {
+  const path = utf8OfByteString(at)
   const wantsFile = region.kind === "host" && region.format !== "directory"
   const found = tree.get(path)
   // A symlink in the image must not lead a mount elsewhere: the place itself becomes the mount point.

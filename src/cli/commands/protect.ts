@@ -4,14 +4,20 @@ import { Command } from "commander"
 import { CofferError, fromSystem, isErrno } from "../../errors.ts"
 import { parseCofferYaml, type ServiceSource } from "../../manifest/index.ts"
 import { parseImageReference } from "../../oci/index.ts"
-import { type ProtectResult, policySkeleton, protectImage } from "../../protect/index.ts"
+import {
+  imageKeySecret,
+  type ProtectResult,
+  policySkeleton,
+  protectImage,
+} from "../../protect/index.ts"
 import { sealedReport } from "../../seal/index.ts"
 import { readSigningKey } from "../../sgx/index.ts"
 import { dateOfEpoch } from "../epoch.ts"
 import { reportPage } from "../html/report-page.ts"
+import { ImageKey } from "../image-key.ts"
 import type { Io } from "../io.ts"
 import { wholeNumber } from "../numbers.ts"
-import { type Progress, progressBar } from "../progress.ts"
+import { formatSize, type Progress, progressBar } from "../progress.ts"
 import { readText } from "../read-text.ts"
 import { writeText } from "../write-text.ts"
 
@@ -23,6 +29,7 @@ interface Options {
   readonly policyOut?: string
   readonly accessKey?: string
   readonly report?: string
+  readonly keys?: string
   readonly json?: true
 }
 
@@ -51,6 +58,10 @@ export function protectCommand(io: Io): Command {
       "--report <file.html>",
       "write what protects each file as one page, as coffer inspect --html",
     )
+    .option(
+      "--keys <file>",
+      "key of encrypted content of the image: read when it is there, else made, 0600; default ./NAME.keys",
+    )
     .option("--sign <key.pem>", "sign the sealed binary with this RSA-3072 key (exponent 3)")
     .option("--isv-prod-id <n>", "product id in the signature", wholeNumber(0, 65_535), 0)
     .option("--isv-svn <n>", "security version in the signature", wholeNumber(0, 65_535), 0)
@@ -65,45 +76,49 @@ Examples:
   coffer protect oci:shop:1 oci:shop:1-protected --policy-out shop-policy.yaml --report shop.html
   podman save shop:1 | coffer protect docker-archive:- docker-archive:- | podman load`,
     )
-    .action(async (from: string, to: string, options: Options) => {
-      const bars: Progress[] = []
-      const reference = parseImageReference(from)
-      const beside = new Map<string, string>()
-      if (options.accessKey !== undefined && !/^[0-9a-f]{64}$/.test(options.accessKey))
-        throw new CofferError(
-          "usage",
-          `--access-key: wanted 64 lower-case hex digits, found '${options.accessKey}'`,
-          { hint: "coffer keygen --access KEY.pem makes a key and prints its public half" },
-        )
-      try {
-        const result = await protectImage({
-          from: reference,
-          to: parseImageReference(to),
-          service: readService(options.file),
-          name: nameOf(from),
-          ...signing(options, io),
-          input: process.stdin,
-          output: (bytes) => io.write(bytes),
-          onSealed(sealed, source) {
-            const { policyOut, report: page, accessKey } = options
-            const who = accessKey === undefined ? {} : { accessKey }
-            if (policyOut !== undefined) beside.set(policyOut, policySkeleton(sealed, who))
-            if (page !== undefined) beside.set(page, reportPage(sealedReport(sealed, source)))
-          },
-          progress(step) {
-            bars.at(-1)?.end()
-            const bar = progressBar(io, step)
-            bars.push(bar)
-            return bar.update
-          },
-        })
+    .action((from: string, to: string, options: Options) => protect(from, to, options, io))
+}
+
+async function protect(from: string, to: string, options: Options, io: Io): Promise<void> {
+  const { accessKey, policyOut, report: page } = options
+  const reference = parseImageReference(from)
+  const beside = new Map<string, string>()
+  if (accessKey !== undefined && !/^[0-9a-f]{64}$/.test(accessKey))
+    throw new CofferError(
+      "usage",
+      `--access-key: wanted 64 lower-case hex digits, found '${accessKey}'`,
+      { hint: "coffer keygen --access KEY.pem makes a key and prints its public half" },
+    )
+  const keys = new ImageKey(options.keys)
+  const bars: Progress[] = []
+  try {
+    const result = await protectImage({
+      from: reference,
+      to: parseImageReference(to),
+      service: readService(options.file),
+      name: nameOf(from),
+      ...signing(options, io),
+      key: (name) => keys.of(name),
+      input: process.stdin,
+      output: (bytes) => io.write(bytes),
+      onSealed(sealed, source, regions) {
+        const who = accessKey === undefined ? { regions } : { accessKey, regions }
+        if (policyOut !== undefined) beside.set(policyOut, policySkeleton(sealed, who))
+        if (page !== undefined) beside.set(page, reportPage(sealedReport(sealed, source)))
+      },
+      progress(step) {
         bars.at(-1)?.end()
-        for (const [file, text] of beside) writeText(file, text)
-        report(io, to, result, options.json === true)
-      } finally {
-        bars.at(-1)?.end()
-      }
+        const bar = progressBar(io, step)
+        bars.push(bar)
+        return bar.update
+      },
     })
+    bars.at(-1)?.end()
+    for (const [file, text] of beside) writeText(file, text)
+    report(io, to, result, { ...options, keyFile: keys.file })
+  } finally {
+    bars.at(-1)?.end()
+  }
 }
 
 const everythingMeasured = "version: 1\n"
@@ -136,21 +151,57 @@ function nameOf(reference: string): string {
   return name === "" ? "service" : name
 }
 
-function report(io: Io, to: string, result: ProtectResult, json: boolean): void {
+interface Said {
+  readonly json?: true
+  readonly policyOut?: string
+  readonly accessKey?: string
+  /** With the key of encrypted content. */
+  readonly keyFile: string | undefined
+}
+
+function report(io: Io, to: string, result: ProtectResult, said: Said): void {
   for (const warning of result.warnings) io.warn(`warning: ${warning}`)
   const { manifest, ...facts } = result
   // An archive on standard output must stay alone there.
   const say =
     to === "docker-archive:-" ? (line: string) => io.warn(line) : (line: string) => io.print(line)
-  if (json) {
-    say(JSON.stringify(facts))
+  if (said.json === true) {
+    say(JSON.stringify({ ...facts, keyFile: said.keyFile }))
     return
   }
   say(`protected  ${to}`)
   say(`digest     ${result.digest}`)
   say(`MrEnclave  ${result.mrEnclave}`)
   if (result.mrSigner !== undefined) say(`MrSigner   ${result.mrSigner}`)
-  if (!to.endsWith("archive:-")) io.warn(`next: coffer run ${to}${volumeOptions(manifest)}`)
+  for (const { region, tag, fileCount, size } of result.regions)
+    say(
+      `region     ${region.path}: ${region.protection}, ${fileCount} files, ${formatSize(size)}, tag ${tag}`,
+    )
+  if (said.keyFile !== undefined) io.warn(`key        ${said.keyFile}: keep it, and keep it secret`)
+  if (!to.endsWith("archive:-")) for (const line of nextCommands(to, manifest, said)) io.warn(line)
+}
+
+function nextCommands(to: string, manifest: ProtectResult["manifest"], said: Said): string[] {
+  const volumes = volumeOptions(manifest)
+  const { keyFile, policyOut } = said
+  const needsPolicy = manifest.regions.some(
+    (region) =>
+      region.kind === "image" && (region.tag === undefined || region.protection === "encrypted"),
+  )
+  if (policyOut === undefined || !needsPolicy) {
+    const keys = keyFile === undefined ? "" : ` --keys ${keyFile}`
+    return [`next: coffer run ${to}${keys}${volumes}`]
+  }
+  const secret = keyFile === undefined ? "" : ` --secret ${imageKeySecret}=${keyFile}`
+  return [
+    ...(said.accessKey === undefined
+      ? [
+          `next: coffer keygen --access owner.pem   and put the key that it prints into ${policyOut}`,
+        ]
+      : []),
+    `next: coffer policy create ${policyOut} --key owner.pem${secret}`,
+    `then: coffer run ${to} --policy ${manifest.name}/${manifest.name}${volumes}`,
+  ]
 }
 
 function volumeOptions({ regions }: ProtectResult["manifest"]): string {

@@ -97,6 +97,13 @@ function seal(
     user: (spec) => resolveUser(spec, textFile(root, "/etc/passwd"), textFile(root, "/etc/group")),
     executable: (name, env) => findExecutable(root, name, env),
   })
+  const stored = draft.regions.find(({ kind }) => kind === "image")
+  if (stored !== undefined)
+    throw new CofferError(
+      "config",
+      `regions: ${stored.path}: wanted an image beside whose binary its content can lie, found a binary alone`,
+      { hint: "coffer protect makes an image; or leave the files measured" },
+    )
   const tree = rootTree(root, draft.regions)
   return writeSealed(out, draft, (fd, offset) => writeBinfs(tree, fd, offset, { onProgress }))
 }
