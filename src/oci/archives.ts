@@ -5,7 +5,7 @@ import { CofferError } from "../errors.ts"
 import { type TarSource, treeFromTar } from "../tar/index.ts"
 import type { Content, DirectoryNode, TreeNode } from "../tree/index.ts"
 import { type BlobStore, readSmall } from "./blobs.ts"
-import { type Descriptor, parseImageConfig } from "./documents.ts"
+import { type Descriptor, parseImageConfig, shown } from "./documents.ts"
 import { checkLayoutVersion, openIndexed, type SourceImage, type Wanted } from "./layout.ts"
 import { compressionOfBytes } from "./spool.ts"
 
@@ -65,9 +65,13 @@ function nodeAt(tree: DirectoryNode, way: readonly string[]): TreeNode | undefin
 function need(tree: DirectoryNode, path: string, { what }: Wanted): Content {
   const found = fileAt(tree, utf8OfByteString(path))
   if (found !== undefined) return found
-  throw new CofferError("missing", `${what}: wanted an image archive, found no ${path} in it`, {
-    hint: "make one with: podman save --format docker-archive, docker save, or skopeo copy",
-  })
+  throw new CofferError(
+    "missing",
+    `${what}: wanted an image archive, found no ${shown(path)} in it`,
+    {
+      hint: "make one with: podman save --format docker-archive, docker save, or skopeo copy",
+    },
+  )
 }
 
 const dockerManifest = z
@@ -88,7 +92,7 @@ function openDockerArchive(tree: DirectoryNode, wanted: Wanted, close: () => voi
     wanted,
   )
   const image = chooseByName(listed, wanted)
-  const configBytes = readSmall(need(tree, image.Config, wanted), image.Config)
+  const configBytes = readSmall(need(tree, image.Config, wanted), "image config")
   const config = parseImageConfig(configBytes)
   const diffIds = config.rootfs.diff_ids
   if (diffIds.length !== image.Layers.length) {
@@ -101,8 +105,9 @@ function openDockerArchive(tree: DirectoryNode, wanted: Wanted, close: () => voi
   const stored = new Map<string, Content>()
   const layers = image.Layers.map((path, i) => {
     const content = need(tree, path, wanted)
-    stored.set(`archive:${i}`, content)
-    return { blob: layerDescriptor(content, `archive:${i}`), diffId: diffIds[i] ?? "" }
+    const name = `archive:${image.Layers.indexOf(path)}`
+    stored.set(name, content)
+    return { blob: layerDescriptor(content, name), diffId: diffIds[i] ?? "" }
   })
   const configBlob = descriptorOf("application/vnd.docker.container.image.v1+json", configBytes)
   const manifest = {
@@ -134,7 +139,7 @@ function chooseByName(all: readonly DockerImage[], { what, tag }: Wanted): Docke
   const named =
     tag === undefined ? all : all.filter((image) => image.RepoTags?.includes(tag) === true)
   const [first, ...more] = named
-  const names = all.flatMap((image) => image.RepoTags ?? []).join(", ")
+  const names = shown(all.flatMap((image) => image.RepoTags ?? []).join(", "))
   if (first === undefined) {
     throw new CofferError(
       "missing",

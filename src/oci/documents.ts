@@ -1,4 +1,5 @@
 import { z } from "zod"
+import { displayName, utf8OfByteString } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
 
 /** The media types that we read. What we write is OCI only. */
@@ -100,6 +101,14 @@ export type ImageIndex = z.infer<typeof index>
 export type ImageManifest = z.infer<typeof manifest>
 export type ImageConfig = z.infer<typeof config>
 
+/** Words of the adversary for a message: no control characters for the terminal, no megabytes. */
+export function shown(text: string): string {
+  const name = displayName(utf8OfByteString(text.slice(0, maxShown)))
+  return text.length > maxShown ? `${name}…` : name
+}
+
+const maxShown = 200
+
 // The document is the adversary's: its digest was checked, but whoever made the image chose its words.
 function parse<T>(schema: z.ZodType<T>, bytes: Uint8Array, what: string): T {
   let value: unknown
@@ -111,8 +120,9 @@ function parse<T>(schema: z.ZodType<T>, bytes: Uint8Array, what: string): T {
   const result = schema.safeParse(value)
   if (result.success) return result.data
   const issue = result.error.issues[0]
-  const path = issue === undefined || issue.path.length === 0 ? "document" : issue.path.join(".")
-  throw new CofferError("config", `${what}: ${path}: ${issue?.message ?? "not valid"}`, {
+  const path =
+    issue === undefined || issue.path.length === 0 ? "document" : shown(issue.path.join("."))
+  throw new CofferError("config", `${what}: ${path}: ${shown(issue?.message ?? "not valid")}`, {
     hint: "the image is damaged or of another kind: only container images of the OCI and Docker formats can be read",
   })
 }
@@ -126,7 +136,7 @@ export function parseImageManifest(bytes: Uint8Array): ImageManifest {
   if (!(mediaTypes.config as readonly string[]).includes(found.config.mediaType)) {
     throw new CofferError(
       "config",
-      `image manifest: wanted the config of a container image, found media type ${found.config.mediaType}`,
+      `image manifest: wanted the config of a container image, found media type ${shown(found.config.mediaType)}`,
       { hint: "an artifact that is no container image (a chart, a signature) cannot be protected" },
     )
   }

@@ -6,7 +6,7 @@ import {
   type TarEntry,
   type TarSource,
 } from "../tar/index.ts"
-import { badPath, type DirectoryNode, TreeBuilder } from "../tree/index.ts"
+import { badPath, type DirectoryNode, TreeAllowance, TreeBuilder } from "../tree/index.ts"
 
 const whiteoutPrefix = ".wh."
 const reservedPrefix = ".wh..wh."
@@ -17,8 +17,12 @@ const opaqueName = ".wh..wh..opq"
  * lower layers have, never what its own layer has, wherever it stands in the tar: so all whiteouts are applied first.
  * The layer comes from the adversary, but its tree is only in our memory: no path of it reaches the host's filesystem.
  */
-export function applyLayer(base: DirectoryNode | undefined, layer: TarSource): DirectoryNode {
-  const tree = new TreeBuilder(builderOptions("layer"), base)
+export function applyLayer(
+  base: DirectoryNode | undefined,
+  layer: TarSource,
+  allowance: TreeAllowance = new TreeAllowance(),
+): DirectoryNode {
+  const tree = new TreeBuilder({ ...builderOptions("layer"), allowance }, base)
   for (const { path } of readTar(layer, { dialect: "layer" })) {
     const { directory, name } = split(path)
     if (name === opaqueName) tree.clear(directory)
@@ -32,8 +36,9 @@ export function applyLayer(base: DirectoryNode | undefined, layer: TarSource): D
   return tree.finish()
 }
 
-function isWhiteout(entry: TarEntry): boolean {
-  return split(entry.path).name.startsWith(whiteoutPrefix)
+// What aufs kept beside the files (`.wh..wh.plnk/…`) is no file of the image either.
+function isWhiteout({ path }: TarEntry): boolean {
+  return split(path).name.startsWith(whiteoutPrefix) || /(^|\/)\.wh\.\.wh\./.test(path)
 }
 
 function split(path: ByteString): { directory: ByteString; name: string } {

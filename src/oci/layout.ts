@@ -11,6 +11,7 @@ import {
   parseImageConfig,
   parseImageIndex,
   parseImageManifest,
+  shown,
 } from "./documents.ts"
 
 export interface Layer {
@@ -80,7 +81,7 @@ export function checkLayoutVersion(bytes: Uint8Array, what: string): void {
   if (!version.startsWith("1.")) {
     throw new CofferError(
       "config",
-      `${what}: wanted an OCI image layout of version 1, found version ${version}`,
+      `${what}: wanted an OCI image layout of version 1, found version ${shown(version)}`,
     )
   }
 }
@@ -122,7 +123,7 @@ function chooseByTag(all: readonly Descriptor[], { what, tag }: Wanted): Descrip
   const candidates =
     tag === undefined ? all : all.filter((entry) => entry.annotations?.[refName] === tag)
   const [first, ...more] = candidates
-  const known = tags.length === 0 ? "it has no tags" : `its tags are ${tags.join(", ")}`
+  const known = tags.length === 0 ? "it has no tags" : `its tags are ${shown(tags.join(", "))}`
   if (first === undefined) {
     throw new CofferError(
       "missing",
@@ -159,7 +160,7 @@ function openManifest(
   if (!isOneOf(mediaTypes.manifest, entry)) {
     throw new CofferError(
       "config",
-      `${wanted.what}: wanted an image manifest, found media type ${entry.mediaType}`,
+      `${wanted.what}: wanted an image manifest, found media type ${shown(entry.mediaType)}`,
     )
   }
   return imageOf(blobs, entry.digest, parseImageManifest(readBlob(blobs, entry, "image manifest")))
@@ -176,7 +177,7 @@ function chooseByPlatform(all: readonly Descriptor[], { what, platform }: Wanted
     .join(", ")
   throw new CofferError(
     "missing",
-    `${what}: wanted an image for ${platform.os}/${platform.architecture}, found ${found}`,
+    `${what}: wanted an image for ${platform.os}/${platform.architecture}, found ${shown(found)}`,
   )
 }
 

@@ -97,7 +97,7 @@ test("a layout is read back as it was written, twice the same, plain, gzip and z
     const image = openLayout(directory, undefined, platform)
     const [layer] = image.layers
     assert.ok(layer)
-    const spool = await spoolLayer(image.blobs, layer.blob, layer.diffId, () => undefined)
+    const spool = await spoolLayer(image.blobs, layer, () => undefined, 2 ** 32)
     const read = new Uint8Array(spool.size)
     spool.read(read, 0)
     assert.deepEqual(read, plain)
@@ -123,7 +123,7 @@ test("every byte of every blob matters", async (t) => {
     const [first] = image.layers
     assert.ok(first)
     await assert.rejects(
-      spoolLayer(image.blobs, first.blob, first.diffId, () => undefined),
+      spoolLayer(image.blobs, first, () => undefined, 2 ** 32),
       fails("integrity", /layer sha256/),
       `byte ${at}`,
     )
@@ -176,7 +176,7 @@ test("a decompression bomb is stopped", async (t) => {
   const [first] = image.layers
   assert.ok(first)
   await assert.rejects(
-    spoolLayer(image.blobs, first.blob, first.diffId, () => undefined),
+    spoolLayer(image.blobs, first, () => undefined, 2 ** 32),
     fails("config", /wanted at most \d+ bytes after decompression/),
   )
 })

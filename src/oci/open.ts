@@ -3,14 +3,14 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { CofferError } from "../errors.ts"
 import type { DirectoryNode, OnProgress } from "../tree/index.ts"
-import { plainDirectory } from "../tree/index.ts"
+import { plainDirectory, TreeAllowance } from "../tree/index.ts"
 import { openArchive } from "./archives.ts"
 import { openRegular } from "./blobs.ts"
 import { applyLayer } from "./layers.ts"
 import { openLayout, type Platform, type SourceImage } from "./layout.ts"
 import type { ImageReference } from "./reference.ts"
 import { skopeoCopy } from "./skopeo.ts"
-import { layerInPlace, spoolLayer, spoolStream } from "./spool.ts"
+import { decompressedLimit, layerInPlace, type Spool, spoolLayer, spoolStream } from "./spool.ts"
 
 export interface OpenOptions {
   readonly platform: Platform
@@ -117,10 +117,12 @@ export async function imageTree(
   options: TreeOptions = {},
 ): Promise<ImageTree> {
   const openLayer = options.inPlace === true ? layerInPlace : spoolLayer
-  const spools: { close(): void }[] = []
+  const opened = new Map<string, Pick<Spool, "size" | "read" | "close">>()
   const close = once(() => {
-    for (const spool of spools) spool.close()
+    for (const layer of opened.values()) layer.close()
   })
+  const allowance = new TreeAllowance()
+  let left = decompressedLimit(image.layers)
   let done = 0
   const onSpooled = (size: number) => {
     done += size
@@ -129,9 +131,13 @@ export async function imageTree(
   try {
     let root: DirectoryNode | undefined
     for (const layer of image.layers) {
-      const spool = await openLayer(image.blobs, layer.blob, layer.diffId, onSpooled)
-      spools.push(spool)
-      root = applyLayer(root, spool)
+      // The same layer may stand there a thousand times: it is stored once.
+      const key = `${layer.blob.digest} ${layer.diffId} ${layer.blob.mediaType}`
+      const known = opened.get(key)
+      const spool = known ?? (await openLayer(image.blobs, layer, onSpooled, left))
+      opened.set(key, spool)
+      if (known === undefined) left -= spool.size
+      root = applyLayer(root, spool, allowance)
     }
     return { root: root ?? { kind: "directory", meta: plainDirectory, children: new Map() }, close }
   } catch (error) {

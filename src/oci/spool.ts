@@ -7,7 +7,8 @@ import { pipeline } from "node:stream/promises"
 import { createGunzip, createZstdDecompress } from "node:zlib"
 import { CofferError, fromSystem, isErrno } from "../errors.ts"
 import { type BlobStore, locate, piecesOf, type Unverified, wrongDigest } from "./blobs.ts"
-import { type Descriptor, mediaTypes } from "./documents.ts"
+import { type Descriptor, mediaTypes, shown } from "./documents.ts"
+import type { Layer } from "./layout.ts"
 
 /** A file without a name, gone when it is closed. */
 export interface Spool {
@@ -29,7 +30,7 @@ export function compressionOf(layer: Descriptor): Compression {
   if (among(mediaTypes.layerZstd)) return "zstd"
   throw new CofferError(
     "config",
-    `layer ${layer.digest}: wanted a tar, plain, gzip or zstd, found media type ${layer.mediaType}`,
+    `layer ${layer.digest}: wanted a tar, plain, gzip or zstd, found media type ${shown(layer.mediaType)}`,
     {
       hint: "encrypted or foreign layers must be converted first, for example with skopeo copy",
     },
@@ -49,13 +50,13 @@ export function compressionOfBytes(head: Uint8Array): Compression {
  */
 export async function spoolLayer(
   store: BlobStore,
-  layer: Descriptor,
-  diffId: string,
+  { blob: layer, diffId }: Layer,
   onSpooled: OnSpooled,
+  limit: number,
 ): Promise<Spool> {
   const what = `layer ${layer.digest}`
   const stored = locate(store, layer, what)
-  const found = await spool(stored, compressionOf(layer), what, onSpooled)
+  const found = await spool(stored, compressionOf(layer), what, onSpooled, limit)
   try {
     // A docker archive names its layers by place, not by digest: there the diff id alone vouches for the bytes.
     const named = layer.digest.startsWith("sha256:")
@@ -78,11 +79,12 @@ export async function spoolLayer(
  */
 export async function layerInPlace(
   store: BlobStore,
-  layer: Descriptor,
-  diffId: string,
+  { blob: layer, diffId }: Layer,
   onRead: OnSpooled,
+  limit: number,
 ): Promise<Pick<Spool, "size" | "read" | "close">> {
-  if (compressionOf(layer) !== "plain") return await spoolLayer(store, layer, diffId, onRead)
+  if (compressionOf(layer) !== "plain")
+    return await spoolLayer(store, { blob: layer, diffId }, onRead, limit)
   const what = `layer ${layer.digest}`
   const stored = locate(store, layer, what)
   const hash = createHash("sha256")
@@ -110,10 +112,11 @@ export async function spool(
   compression: Compression,
   what: string,
   onSpooled: OnSpooled,
+  limit = oneLimit(source.size),
 ): Promise<Spooled> {
   const stored = createHash("sha256")
   const plain = createHash("sha256")
-  const target = new SpoolWriter(decompressedLimit(source.size), what)
+  const target = new SpoolWriter(Math.min(limit, oneLimit(source.size)), what)
   const pieces = function* () {
     for (const piece of piecesOf(source)) {
       stored.update(piece)
@@ -167,8 +170,14 @@ function decompressor(compression: Compression): Transform[] {
 }
 
 /** Real layers stay far below a ratio of 200; what claims more is a bomb. */
-function decompressedLimit(storedSize: number): number {
-  return Math.max(1 << 30, 200 * storedSize)
+function oneLimit(storedSize: number): number {
+  return Math.max(2 ** 30, 200 * storedSize)
+}
+
+/** For all layers of an image together: many small bombs fill a disk too. */
+export function decompressedLimit(layers: readonly Layer[]): number {
+  const sizes = new Map(layers.map(({ blob }) => [blob.digest, blob.size]))
+  return Math.max(2 ** 32, 100 * [...sizes.values()].reduce((sum, size) => sum + size, 0))
 }
 
 /** A pipe, stored as it comes. */

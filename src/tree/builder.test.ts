@@ -9,6 +9,7 @@ import {
   dumpTree,
   emptyContent,
   type LeafNode,
+  TreeAllowance,
   TreeBuilder,
   treeDigest,
 } from "./index.ts"
@@ -133,9 +134,32 @@ test("a base tree stays as it is", () => {
 })
 
 test("the number of places is limited, implied parents included", () => {
-  const tree = new TreeBuilder({ ...strict, maxPlaces: 4 })
+  const allowance = new TreeAllowance()
+  allowance.places = 3
+  const tree = new TreeBuilder({ ...strict, allowance })
   tree.put(p("a/b/c"), file())
   assert.throws(() => tree.put(p("d"), file()), refuses("too-many"))
+})
+
+test("bytes of names, targets and xattrs are limited, for all builders that share an allowance", () => {
+  const allowance = new TreeAllowance()
+  allowance.bytes = 11
+  const xattrs = [{ name: p("user.a"), value: new Uint8Array(3) }]
+  new TreeBuilder({ ...strict, allowance }).putDirectory(p("a"), meta({ xattrs }))
+  const tree = new TreeBuilder({ ...strict, allowance })
+  tree.put(p("b"), file())
+  assert.throws(() => tree.put(p("c"), file()), refuses("too-many"))
+})
+
+test("the work for symlinks on the way is limited", () => {
+  const allowance = new TreeAllowance()
+  allowance.followed = 250
+  const options = { duplicates: "replace", parentSymlinks: "resolve", allowance } as const
+  const tree = new TreeBuilder(options)
+  tree.put(p("l"), { kind: "symlink", meta: meta(), target: p("../x/../".repeat(30)) })
+  tree.put(p("l/a"), file())
+  tree.put(p("l/b"), file())
+  assert.throws(() => tree.put(p("l/c"), file()), refuses("symlink-loop"))
 })
 
 test("a finished builder takes no more", () => {

@@ -13,8 +13,21 @@ export interface TreeBuilderOptions {
   readonly duplicates: "refuse" | "replace"
   /** What a symlink on the way to a path does. `refuse`: an error. `resolve`: it is followed, never out of the root. */
   readonly parentSymlinks: "refuse" | "resolve"
-  /** How many places may be added in all, implied parents included. Default 2,097,152. */
-  readonly maxPlaces?: number
+  /** What may be added in all; builders that share one, as those of an image's layers, use it up together. */
+  readonly allowance?: TreeAllowance
+}
+
+const maxPlaces = 2_097_152
+const maxBytes = 1 << 29
+
+/** Bounds of memory and time for input that comes from the adversary: a tar of a megabyte can describe a tree of terabytes. */
+export class TreeAllowance {
+  /** Places, implied parents included. */
+  places = maxPlaces
+  /** Bytes of names, symlink targets and xattrs. */
+  bytes = maxBytes
+  /** Names that symlinks on the way to places lead through. */
+  followed = 1 << 26
 }
 
 interface Building {
@@ -25,7 +38,6 @@ interface Building {
   implied: boolean
 }
 
-const defaultMaxPlaces = 2_097_152
 // As the kernel: MAXSYMLINKS.
 const maxHops = 40
 
@@ -35,7 +47,7 @@ const maxHops = 40
  */
 export class TreeBuilder {
   readonly #options: TreeBuilderOptions
-  readonly #maxPlaces: number
+  readonly #allowance: TreeAllowance
   readonly #root: Building = {
     kind: "directory",
     meta: plainDirectory,
@@ -44,13 +56,12 @@ export class TreeBuilder {
   }
   /** Directories of this builder, which it may change; others are copied before they are. */
   readonly #own = new WeakSet<TreeNode>([this.#root])
-  #placeCount = 1
   #finished = false
 
   /** With a `base`, begins with its content; `base` itself stays as it is. */
   constructor(options: TreeBuilderOptions, base?: DirectoryNode) {
     this.#options = options
-    this.#maxPlaces = options.maxPlaces ?? defaultMaxPlaces
+    this.#allowance = options.allowance ?? new TreeAllowance()
     if (base === undefined) return
     this.#root.meta = base.meta
     this.#root.implied = false
@@ -62,7 +73,7 @@ export class TreeBuilder {
     const { parent, name } = this.#place(path)
     const old = parent.children.get(name)
     if (old !== undefined) this.#refuseDuplicate(path, old, node)
-    this.#count(path)
+    this.#count(path, name, node.meta, node.kind === "symlink" ? node.target.length : 0)
     parent.children.set(name, node)
   }
 
@@ -75,7 +86,7 @@ export class TreeBuilder {
     if (found === undefined || found.kind !== "directory") {
       if (found !== undefined) this.#refuseDuplicate(path, found, undefined)
       const parent = this.#descend(names, path)
-      this.#count(path)
+      this.#count(path, last ?? ("" as ByteString), meta)
       if (last !== undefined) parent.children.set(last, this.#directory(meta, false))
       return
     }
@@ -97,7 +108,7 @@ export class TreeBuilder {
     const { parent, name } = this.#place(path)
     const old = parent.children.get(name)
     if (old !== undefined) this.#refuseDuplicate(path, old, node)
-    this.#count(path)
+    this.#count(path, name)
     parent.children.set(name, node)
   }
 
@@ -146,10 +157,15 @@ export class TreeBuilder {
     throw badPath(path, "conflict", "each path once", `a ${old.kind} and a ${added}`)
   }
 
-  #count(path: ByteString): void {
-    this.#placeCount += 1
-    if (this.#placeCount > this.#maxPlaces) {
-      throw badPath(path, "too-many", `at most ${this.#maxPlaces} paths`, "more")
+  #count(path: ByteString, name: ByteString, meta?: Metadata, targetSize = 0): void {
+    const left = this.#allowance
+    left.places -= 1
+    left.bytes -= name.length + targetSize
+    for (const xattr of meta?.xattrs ?? []) left.bytes -= xattr.name.length + xattr.value.length
+    if (left.places < 0) throw badPath(path, "too-many", `at most ${maxPlaces} paths`, "more")
+    if (left.bytes < 0) {
+      const wanted = `at most ${maxBytes} bytes of names, symlinks and xattrs`
+      throw badPath(path, "too-many", wanted, "more")
     }
   }
 
@@ -175,7 +191,7 @@ export class TreeBuilder {
     const step = (parent: Building, name: ByteString): TreeNode => {
       const found = this.#child(parent, name)
       if (found !== undefined) return found
-      this.#count(path)
+      this.#count(path, name)
       const made = this.#directory(plainDirectory, true)
       parent.children.set(name, made)
       return made
@@ -232,6 +248,9 @@ export class TreeBuilder {
     if (long !== undefined) {
       throw badPath(path, "bad-name", `names up to ${maxNameSize} bytes`, `${long.length} bytes`)
     }
+    this.#allowance.followed -= names.length
+    if (this.#allowance.followed < 0)
+      throw badPath(path, "symlink-loop", "a tree without long chains of symlinks", "one with them")
     return names.toReversed() as ByteString[]
   }
 }

@@ -6,7 +6,7 @@
  * Promises: no clock, no random, no order of the source: `walk` visits children in the order of their bytes.
  */
 
-export { type LeafNode, TreeBuilder, type TreeBuilderOptions } from "./builder.ts"
+export { type LeafNode, TreeAllowance, TreeBuilder, type TreeBuilderOptions } from "./builder.ts"
 export { contentOfBytes, emptyContent, isWholeData, readPieces } from "./content.ts"
 export { directorySource, isMachineXattr } from "./directory-source.ts"
 export { dumpTree, treeDigest } from "./dump.ts"
