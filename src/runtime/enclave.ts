@@ -21,7 +21,7 @@ import { type Bundle, bundleFromManifest } from "./bundle.ts"
 import { openCasVolume, type VolumeSeed } from "./cas-volume.ts"
 import { type CasChoice, type Configured, configureEnclave } from "./configure.ts"
 import type { EngineConfig } from "./engine-config.ts"
-import { defaultHostFile, maxHostFileSize, renderHostFile } from "./host-files.ts"
+import { defaultHostFile, maxHostFileSize, renderHostFile, withOwnName } from "./host-files.ts"
 import { withConfiguration } from "./injected.ts"
 import { mountFailed, mountScript, type ScriptMount } from "./mount-script.ts"
 import type { MeasuredFile } from "./sealed-image.ts"
@@ -250,7 +250,8 @@ function writeBundle(place: string, bundle: Bundle): void {
 
 function hostFile({ format, source }: TypedFile, hostname: string): string {
   if (source === undefined) return defaultHostFile(format, hostname)
-  return renderHostFile(format, readBounded(source))
+  const text = renderHostFile(format, readBounded(source))
+  return format === "hosts" ? withOwnName(text, hostname) : text
 }
 
 /** The path comes from the adversary: a pipe must not stop us, a large file not fill our memory. */

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import { defaultHostFile, renderHostFile } from "./host-files.ts"
+import { defaultHostFile, renderHostFile, withOwnName } from "./host-files.ts"
 
 test("host files are parsed and written anew", () => {
   assert.equal(
@@ -17,6 +17,11 @@ test("host files are parsed and written anew", () => {
       renderHostFile(format, defaultHostFile(format, "web")),
       defaultHostFile(format, "web"),
     )
+})
+
+test("a container finds its own name", () => {
+  assert.equal(withOwnName("127.0.0.1 localhost\n", "web"), "127.0.0.1 localhost\n127.0.1.1 web\n")
+  assert.equal(withOwnName("10.0.0.2 web web.lan\n", "web"), "10.0.0.2 web web.lan\n")
 })
 
 test("a line of another form is refused and not quoted", () => {

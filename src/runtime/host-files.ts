@@ -81,6 +81,12 @@ function areNames(words: readonly string[]): boolean {
   return words.every((word) => namePattern.test(word))
 }
 
+/** A rendered `hosts` in which the container finds its own name, which engines write into it and `coffer run` has no file for. */
+export function withOwnName(hosts: string, hostname: string): string {
+  const named = hosts.split(/\s+/).includes(hostname)
+  return named || hostname === "" ? hosts : `${hosts}127.0.1.1 ${hostname}\n`
+}
+
 /** What the container gets where the engine gives no file. */
 export function defaultHostFile(format: TypedFile["format"], hostname: string): string {
   switch (format) {
