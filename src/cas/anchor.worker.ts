@@ -10,12 +10,17 @@ import type { PositionReply } from "./requests.ts"
 const { setup, port } = workerData as { readonly setup: AnchorSetup; readonly port: MessagePort }
 const signal = new Int32Array(setup.signal)
 const renewMs = 10_000
+// An fsync that promises the anchor waits for it; a periodic move is tried again by the volume, which serves nobody meanwhile.
+const strictPatienceMs = 30_000
+const periodicPatienceMs = 300
 
 async function connect(): Promise<CasClient> {
   const { target } = setup
   if (target.type === "embedded") return (await openEmbeddedCas(target.dir)).client
   const casKey = fromHex(target.casKey) ?? new Uint8Array()
-  return new CasClient({ transport: httpTransport(target.url, casKey), casKey })
+  const strict = setup.grant.freshness === "strict"
+  const patience = strict ? strictPatienceMs : periodicPatienceMs
+  return new CasClient({ transport: httpTransport(target.url, casKey), casKey, patience })
 }
 
 const connected = connect()
@@ -24,7 +29,7 @@ async function perform(call: AnchorCall): Promise<PositionReply | undefined> {
   const client = await connected
   switch (call.verb) {
     case "current":
-      return await client.current(setup.policy, setup.grant)
+      return await client.current(setup.policy, setup.grant, call.seen)
     case "move":
       return await client.moveTag(setup.policy, setup.grant, call.expected, call.next)
     case "close":
