@@ -8,6 +8,6 @@
 export { annotationKeys, type StoredRegion, sealedPath, storesPath } from "./image.ts"
 export { imageKeySecret, policySkeleton } from "./policy-skeleton.ts"
 export { type ProtectInput, type ProtectResult, protectImage } from "./protect.ts"
-export { openService } from "./resolve.ts"
+export { openService, storesOf } from "./resolve.ts"
 export { signImage } from "./sign-image.ts"
 export type { RegionStore } from "./stores.ts"

@@ -54,6 +54,8 @@ export interface ProtectInput {
   readonly output: Output
   /** Called with what is being done, before it begins. */
   readonly progress: (step: string) => OnProgress
+  /** Chooses the files that are embedded; default: all that are in no store of their own. */
+  readonly select?: (root: DirectoryNode, manifest: ManifestDraft) => DirectoryNode
   /** Sees the sealed binary, signed, before it goes into the image; for reports. */
   readonly onSealed?: (
     sealed: SealedBinary,
@@ -134,7 +136,7 @@ async function sealTree(input: ProtectInput, parts: ToSeal): Promise<ProtectResu
   const { source: _, ...renewable } = tagged
   const manifest = isRenewable(tagged) ? renewable : tagged
   const path = join(scratch, "sealed")
-  const tree = rootTree(root, manifest.regions)
+  const tree = rootTree(input.select?.(root, manifest) ?? root, manifest.regions)
   const onProgress = input.progress("sealing")
   const written = writeSealed(path, manifest, (fd, offset) =>
     writeBinfs(tree, fd, offset, { onProgress }),

@@ -184,6 +184,10 @@ test("regions in regions: each file is in its innermost one, and mount points ar
   )
 })
 
+function indexOf(place: string): string {
+  return readFileSync(join(place, "index.json"), "utf8")
+}
+
 test("signing the image afterwards keeps its stores, and gives what protect --sign makes", async (t) => {
   const from = makeImage(join(scratch(t), "src"), model)
   const to = join(scratch(t), "dst")
@@ -209,8 +213,7 @@ test("signing the image afterwards keeps its stores, and gives what protect --si
     output: () => undefined,
     progress: () => () => undefined,
   })
-  const index = (place: string) => readFileSync(join(place, "index.json"), "utf8")
-  assert.equal(index(to), index(once))
+  assert.equal(indexOf(to), indexOf(once))
 })
 
 test("what cannot be a region is refused by name", async (t) => {

@@ -46,7 +46,8 @@ export async function openService(
   }
 }
 
-function storesOf(root: DirectoryNode): StoredRegion[] {
+/** The stores of the image's regions; what they hold is verified when it is read. */
+export function storesOf(root: DirectoryNode): StoredRegion[] {
   const found = nodeAt(root, storesPath)
   if (found?.kind !== "directory") return []
   return sortedChildren(found).flatMap(([name, files]) =>

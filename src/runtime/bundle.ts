@@ -17,6 +17,7 @@ export interface RuncConfig {
   readonly linux: {
     readonly resources: Readonly<Record<string, unknown>>
     readonly cgroupsPath?: string
+    readonly sysctl?: Readonly<Record<string, string>>
     readonly namespaces: readonly RuncNamespace[]
     readonly seccomp: Seccomp
     readonly rootfsPropagation: "private"
@@ -25,7 +26,7 @@ export interface RuncConfig {
   }
 }
 
-export interface Bundle extends Pick<MountPlan, "typedFiles" | "volumes"> {
+export interface Bundle extends Omit<MountPlan, "mounts" | "dropped"> {
   readonly config: RuncConfig
   /** Writes to measured paths fail; there is no upper layer. */
   readonly readOnly: boolean
@@ -37,7 +38,7 @@ export interface Bundle extends Pick<MountPlan, "typedFiles" | "volumes"> {
   readonly reported: readonly string[]
 }
 
-export interface BundleInput extends MountContext {
+export interface BundleInput extends Omit<MountContext, "readOnly" | "scratchSize"> {
   readonly manifest: MeasuredManifest
   readonly config: EngineConfig
   /** Where the protected image has its sealed binary. */
@@ -71,10 +72,11 @@ export function bundleFromManifest(input: BundleInput): Bundle {
   requireUnprivileged(config)
   const dropped = sortFields(config)
   const { namespaces, reported } = planNamespaces(config)
-  const plan = planMounts(manifest, config, input)
-  const chosen = serviceProcess(manifest, config, input.sealedPath)
   const readOnly = manifest.readOnly || config.root.readonly === true
   const { resources, memoryLimit } = planResources(config)
+  const upperSize = memoryLimit === undefined ? undefined : Math.floor(memoryLimit / 2)
+  const plan = planMounts(manifest, config, { ...input, readOnly, scratchSize: upperSize })
+  const chosen = serviceProcess(manifest, config, input.sealedPath)
   const { cgroupsPath } = config.linux
   return {
     config: {
@@ -86,6 +88,7 @@ export function bundleFromManifest(input: BundleInput): Bundle {
       linux: {
         resources,
         ...(cgroupsPath ? { cgroupsPath } : {}),
+        ...(config.linux.sysctl ? { sysctl: config.linux.sysctl } : {}),
         namespaces,
         seccomp: seccompProfile(manifest.arch),
         rootfsPropagation: "private",
@@ -94,9 +97,11 @@ export function bundleFromManifest(input: BundleInput): Bundle {
       },
     },
     readOnly,
-    upperSize: memoryLimit === undefined ? undefined : Math.floor(memoryLimit / 2),
+    upperSize,
     typedFiles: plan.typedFiles,
     volumes: plan.volumes,
+    regions: plan.regions,
+    measured: plan.measured,
     dropped: [...dropped, ...plan.dropped, ...chosen.dropped],
     reported,
   }

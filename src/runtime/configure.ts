@@ -20,6 +20,8 @@ export interface CasChoice {
   readonly policy: string | undefined
   /** With an embedded CAS: this image may have the volumes of the one before it. */
   readonly accept: boolean
+  /** The key of the image's encrypted content, 32 bytes, for the policy that is made here. */
+  readonly imageKey?: Uint8Array | undefined
   /** What vouches for the enclave; undefined: this process, on the platform `insecure-sim`. */
   readonly node: NodeConfig | undefined
   /** True when another container of this node that lives has the volume, by `POLICY/VOLUME`. */
@@ -36,10 +38,8 @@ export interface Configured {
 const deadlineMs = 60_000
 
 /** Attests the enclave to its CAS and returns what it may have, within a minute. */
-export async function configureEnclave(
-  { sealed, source }: MeasuredFile,
-  choice: CasChoice,
-): Promise<Configured> {
+export async function configureEnclave(file: MeasuredFile, choice: CasChoice): Promise<Configured> {
+  const { sealed, source } = file
   const { manifest } = sealed
   const [policy = "", service = ""] = (choice.policy ?? `${manifest.name}/${manifest.name}`).split(
     "/",
@@ -47,7 +47,7 @@ export async function configureEnclave(
   if (policy === "" || service === "")
     throw new CofferError("usage", `--policy: wanted NAME/SERVICE, found ${choice.policy ?? ""}`)
   const target = pinnedTarget(choice.target, manifest.cas?.publicKey)
-  const client = await connect(sealed, { ...choice, target })
+  const client = await connect(file, { ...choice, target })
   try {
     const subject = { policy, service, choice, fd: source.fd }
     const answer = await inTime(attest(client, sealed, subject), nameOf(target))
@@ -89,23 +89,17 @@ async function inTime<T>(work: Promise<T>, what: string): Promise<T> {
   }
 }
 
-async function connect(sealed: SealedBinary, choice: CasChoice): Promise<CasClient> {
+async function connect(file: MeasuredFile, choice: CasChoice): Promise<CasClient> {
   const { target } = choice
   if (target.type === "https") {
     const casKey = fromHex(target.casKey) ?? new Uint8Array()
     return new CasClient({ transport: httpTransport(target.url, casKey), casKey })
   }
   const { cas, client } = await openEmbeddedCas(target.dir)
-  const { manifest, mrEnclave } = sealed
+  const { manifest } = file.sealed
   try {
     requireMeasured(toHex(client.casKey), manifest.cas?.publicKey)
-    if (choice.policy === undefined)
-      await ensureLocalPolicy(
-        cas,
-        target.dir,
-        { manifest, mrEnclave: toHex(mrEnclave) },
-        choice.accept,
-      )
+    if (choice.policy === undefined) await ensureLocalPolicy(cas, target.dir, file, choice)
     return client
   } catch (error) {
     await client.close()
@@ -159,7 +153,7 @@ async function attest(client: CasClient, sealed: SealedBinary, subject: Subject)
 
 function withAcceptHint(error: unknown): unknown {
   if (!(error instanceof CofferError) || error.code !== "refused" || error.hint !== undefined)
-    return error
+    return error // one that says what to do already
   return new CofferError("refused", error.message, {
     cause: error,
     facts: error.facts,

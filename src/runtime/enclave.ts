@@ -24,6 +24,7 @@ import type { EngineConfig } from "./engine-config.ts"
 import { defaultHostFile, maxHostFileSize, renderHostFile, withOwnName } from "./host-files.ts"
 import { withConfiguration } from "./injected.ts"
 import { mountFailed, mountScript, type ScriptMount } from "./mount-script.ts"
+import { needsPolicy, openRegion } from "./regions.ts"
 import type { MeasuredFile } from "./sealed-image.ts"
 import type { Owner, TypedFile } from "./service-mounts.ts"
 
@@ -42,6 +43,8 @@ export interface EnclaveInput {
   /** The command is a session of its own, so that signals of our terminal reach it once, through us. */
   readonly ownGroup?: boolean
   readonly onIncident: (incident: Incident) => void
+  /** Where to write what of the binary filesystem was used, for `protect --trace`. */
+  readonly trace?: string | undefined
 }
 
 export interface Enclave {
@@ -93,6 +96,10 @@ export async function startEnclave(input: EnclaveInput): Promise<Enclave> {
       place,
       mounts: opened.map(({ mount }) => mount),
       upper: bundle.readOnly ? undefined : { size: bundle.upperSize, owner: ownerOf("/") },
+      layers: bundle.regions.flatMap(({ region, lower, merged }) =>
+        merged === undefined ? [] : [{ lower, merged, owner: ownerOf(region.path) }],
+      ),
+      measured: bundle.measured,
       noswap,
       command: input.command,
     })
@@ -108,11 +115,15 @@ async function configure(
   { file, cas }: EnclaveInput,
   bundle: Bundle,
 ): Promise<Configured | undefined> {
+  const asks = bundle.volumes.length > 0 || bundle.regions.some(({ region }) => needsPolicy(region))
   if (cas === undefined) {
-    if (bundle.volumes.length === 0) return undefined
-    throw new CofferError("missing", "volumes: wanted a CAS that has their keys, found none")
+    if (!asks) return undefined
+    throw new CofferError(
+      "missing",
+      "volumes and regions: wanted a CAS that has their keys, found none",
+    )
   }
-  if (cas.policy === undefined && bundle.volumes.length === 0) return undefined
+  if (cas.policy === undefined && !asks) return undefined
   return configureEnclave(file, cas)
 }
 
@@ -123,15 +134,20 @@ interface OpenedMount {
 
 /** The shield's filesystems, all open or none. The binary filesystem is the first. */
 async function openAll(
-  { file, onIncident }: EnclaveInput,
-  { volumes }: Bundle,
+  { file, onIncident, trace }: EnclaveInput,
+  { volumes, regions }: Bundle,
   configured: Configured | undefined,
   ownerOf: (path: string) => Owner,
 ): Promise<OpenedMount[]> {
-  const binfs = openBinfs(file, onIncident).then((served) => ({
+  const binfs = openBinfs(file, onIncident, trace).then((served) => ({
     served,
     mount: { target: "", data: mountData, flags: "ro,noatime" },
   }))
+  const stored = regions.map(async ({ region, lower, merged }) => {
+    const served = await openRegion(region, file, configured, onIncident)
+    for (const path of [lower, merged]) if (path !== undefined) mkdirSync(path)
+    return { served, mount: { target: lower, data: mountData, flags: "ro,nosuid,nodev,noatime" } }
+  })
   const others = volumes.map(async (volume) => {
     const { region, target } = volume
     if (configured === undefined) throw new TypeError("volumes come from a CAS")
@@ -142,7 +158,7 @@ async function openAll(
     const flags = `${served.readOnly ? "ro" : "rw"},nosuid,nodev,noatime${region.exec ? "" : ",noexec"}`
     return { served, mount: { target, data: mountData, flags } }
   })
-  const results = await Promise.allSettled([binfs, ...others])
+  const results = await Promise.allSettled([binfs, ...stored, ...others])
   const failed = results.find((result) => result.status === "rejected")
   const opened = results.flatMap((result) => (result.status === "fulfilled" ? result.value : []))
   if (failed === undefined) return opened
@@ -161,6 +177,7 @@ function mountData(device: number): string {
 function openBinfs(
   { sealed, source }: MeasuredFile,
   onIncident: EnclaveInput["onIncident"],
+  trace: EnclaveInput["trace"],
 ): Promise<ServedMount> {
   const { binfs, verity } = sealed.manifest
   return openShield(
@@ -172,6 +189,7 @@ function openBinfs(
       dataSize: binfs.size,
       hashOffset: verity.offset,
       rootHash: Uint8Array.fromHex(verity.rootHash),
+      ...(trace === undefined ? {} : { trace }),
     },
     onIncident,
   )

@@ -10,12 +10,23 @@ export interface ScriptMount {
   readonly flags: string
 }
 
+/** An ephemeral layer over a filesystem of `mounts`. */
+export interface ScriptLayer {
+  readonly lower: string
+  readonly merged: string
+  readonly owner: Owner
+}
+
 export interface ScriptInput {
   readonly place: string
   /** The first is the binary filesystem. */
   readonly mounts: readonly ScriptMount[]
   /** The upper layer; undefined: none, the root is read-only. */
   readonly upper: { readonly size: number | undefined; readonly owner: Owner } | undefined
+  /** They share the memory of `upper`, and need it. */
+  readonly layers: readonly ScriptLayer[]
+  /** Where the root is mounted once more. */
+  readonly measured: string | undefined
   readonly noswap: boolean
   /** What to become afterwards. */
   readonly command: readonly string[]
@@ -33,7 +44,7 @@ export const mountFailed = 113
  * inherited, and becomes runc. When the container ends, the namespace and all mounts end with it.
  */
 export function mountScript(input: ScriptInput): string {
-  const { place, mounts, upper, command } = input
+  const { place, mounts, upper, layers, measured, command } = input
   if (mounts.length > mostMounts)
     throw new CofferError(
       "config",
@@ -49,19 +60,27 @@ export function mountScript(input: ScriptInput): string {
     const layer = `${place}/upper`
     const size = upper.size === undefined ? "50%" : String(upper.size)
     const memory = `mode=700,size=${size}${input.noswap ? ",noswap" : ""}`
-    const { uid, gid, mode } = upper.owner
-    const layers = `lowerdir=${lower},upperdir=${layer}/data,workdir=${layer}/work`
+    const all = [{ lower, merged: root, owner: upper.owner }, ...layers]
     steps.push(
       ["mount", "-i", "-t", "tmpfs", "-o", memory, "coffer", layer],
-      ["mkdir", `${layer}/data`, `${layer}/work`],
-      ["chown", `${uid}:${gid}`, `${layer}/data`],
-      ["chmod", mode.toString(8), `${layer}/data`],
-      ["mount", "-i", "-t", "overlay", "-o", `${layers},redirect_dir=on`, "coffer", root],
+      ...all.flatMap((one, i) => layerSteps(one, `${layer}/${i}`)),
     )
   }
+  if (measured !== undefined) steps.push(["mount", "--bind", root, measured])
   const made = steps.map(line).join(" && ")
   const closed = mounts.map((_, i) => `${firstDevice + i}<&-`).join(" ")
   return `{ ${made}; } 2>${quote(`${place}/mount.log`)} || exit ${mountFailed}\nexec ${line(command)} ${closed}\n`
+}
+
+function layerSteps({ lower, merged, owner }: ScriptLayer, layer: string): string[][] {
+  const { uid, gid, mode } = owner
+  const options = `lowerdir=${lower},upperdir=${layer}/data,workdir=${layer}/work,redirect_dir=on`
+  return [
+    ["mkdir", layer, `${layer}/data`, `${layer}/work`],
+    ["chown", `${uid}:${gid}`, `${layer}/data`],
+    ["chmod", mode.toString(8), `${layer}/data`],
+    ["mount", "-i", "-t", "overlay", "-o", options, "coffer", merged],
+  ]
 }
 
 function line(words: readonly string[]): string {

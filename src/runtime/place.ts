@@ -43,7 +43,8 @@ export function makePlace(place: string): void {
       throw new CofferError("usage", `${place}: wanted a new container, found one of that id`)
     throw fromSystem(error, place, "coffer-oci runs as root")
   }
-  for (const name of ["root", "lower", "upper", "host", "volume"]) mkdirSync(join(place, name))
+  for (const name of ["root", "lower", "upper", "host", "volume", "region", "measured"])
+    mkdirSync(join(place, name))
 }
 
 export function removePlace(place: string): void {

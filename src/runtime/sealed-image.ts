@@ -3,10 +3,17 @@ import { join } from "node:path"
 import { CofferError, fromSystem, isErrno } from "../errors.ts"
 import { type FileSource, openFile, readSealed, type SealedBinary } from "../seal/index.ts"
 
+import { RegionStores } from "./region-stores.ts"
+import { imageRegions } from "./regions.ts"
+
 /** A sealed binary that has been read and measured, and the descriptor of its file, for the shield. */
 export interface MeasuredFile {
   readonly sealed: SealedBinary
   readonly source: FileSource
+  /** Of its regions with content of the image. */
+  readonly stores: RegionStores
+  /** Closes the binary and the stores. */
+  close(): void
 }
 
 /** Opens the sealed binary in the root filesystem that the engine has made of an image. */
@@ -15,11 +22,35 @@ export function openSealedIn(root: string, sealedPath: string): MeasuredFile {
   const directory = join(root, sealedPath, "..")
   if (!isRealDirectory(directory)) throw notProtected(root)
   try {
-    return openSealed(join(root, sealedPath), constants.O_NOFOLLOW)
+    const alone = openSealed(join(root, sealedPath), constants.O_NOFOLLOW)
+    const names = imageRegions(alone.sealed.manifest).map(({ store }) => store)
+    return withStores(alone, () => RegionStores.inRoot(root, names))
   } catch (error) {
     if (error instanceof CofferError && error.reason === "not-sealed") throw notProtected(root)
     throw error
   }
+}
+
+/** The same binary with its stores. On failure it is closed. */
+export function withStores(file: MeasuredFile, open: () => RegionStores): MeasuredFile {
+  try {
+    return measuredFile(file.sealed, file.source, open())
+  } catch (error) {
+    file.close()
+    throw error
+  }
+}
+
+function measuredFile(
+  sealed: SealedBinary,
+  source: FileSource,
+  stores: RegionStores,
+): MeasuredFile {
+  const close = () => {
+    stores.close()
+    source.close()
+  }
+  return { sealed, source, stores, close }
 }
 
 function isRealDirectory(path: string): boolean {
@@ -48,7 +79,7 @@ export function openSealed(path: string, flags = 0): MeasuredFile {
         reason: "not-sealed",
       })
     source = openFile(`/proc/self/fd/${fd}`)
-    return { sealed: readSealed(source), source }
+    return measuredFile(readSealed(source), source, RegionStores.none())
   } catch (error) {
     source?.close()
     throw error

@@ -12,6 +12,7 @@ export interface RuncMount {
 
 type HostRegion = Extract<Region, { kind: "host" }>
 type VolumeRegion = Extract<Region, { kind: "volume" }>
+export type ImageRegion = Extract<Region, { kind: "image" }>
 
 /** A host file that is read, parsed and written anew at `copy`, which the container gets. `source` undefined: the engine gave none. */
 export interface TypedFile {
@@ -29,10 +30,21 @@ export interface PlannedVolume {
   readonly target: string
 }
 
+/** A region with content of the image: the shield serves its store at `lower`. */
+export interface PlannedRegion {
+  readonly region: ImageRegion
+  readonly lower: string
+  /** The store with an ephemeral layer over it; undefined: changes are refused, and the container gets `lower`. */
+  readonly merged: string | undefined
+}
+
 export interface MountPlan {
   readonly mounts: readonly RuncMount[]
   readonly typedFiles: readonly TypedFile[]
   readonly volumes: readonly PlannedVolume[]
+  readonly regions: readonly PlannedRegion[]
+  /** A second mount of the measured root is needed there, for what of it stands inside other regions. */
+  readonly measured: string | undefined
   readonly dropped: readonly string[]
 }
 
@@ -50,6 +62,10 @@ export interface MountContext {
   /** The kernel has tmpfs without swap. */
   readonly noswap: boolean
   readonly cgroup: boolean
+  /** Changes of measured files and of regions of the image are refused. */
+  readonly readOnly: boolean
+  /** Bytes, at most, of a region that is empty at start and names no size; undefined: half of the memory. */
+  readonly scratchSize: number | undefined
 }
 
 const shmSize = 64 << 20
@@ -139,6 +155,10 @@ export function planMounts(
     mounts: [...kernelMounts(context), ...made.flatMap(({ mount }) => mount ?? [])],
     typedFiles: made.flatMap(({ typed }) => typed ?? []),
     volumes: made.flatMap(({ volume }) => volume ?? []),
+    regions: made.flatMap(({ image }) => image ?? []),
+    measured: manifest.regions.some(({ kind }) => kind === "measured")
+      ? measuredPlace(context)
+      : undefined,
     dropped,
   }
 }
@@ -158,6 +178,7 @@ interface Made {
   readonly mount?: RuncMount
   readonly typed?: TypedFile
   readonly volume?: PlannedVolume
+  readonly image?: PlannedRegion
 }
 
 function regionMount(
@@ -168,9 +189,9 @@ function regionMount(
 ): Made {
   switch (region.kind) {
     case "measured":
-      throw notYet(region.path, "a measured region inside another one")
+      return { mount: measuredMount(region.path, context) }
     case "image":
-      throw notYet(region.path, "image content in a store of its own")
+      return imageMount(region, i, context)
     case "scratch":
       return { mount: scratchMount(region, context) }
     case "host":
@@ -180,10 +201,24 @@ function regionMount(
   }
 }
 
-function notYet(path: string, what: string): CofferError {
-  return new CofferError("missing", `regions: ${path}: ${what} is not supported by this runtime`, {
-    hint: "use a volume with seed: image, or a newer Coffer",
-  })
+function measuredPlace({ place }: Pick<MountContext, "place">): string {
+  return `${place}/measured`
+}
+
+// The root itself will not do as the source: by then the region around it is mounted over the place.
+function measuredMount(path: string, context: MountContext): RuncMount {
+  const options = ["bind", "rprivate", ...(context.readOnly ? ["ro"] : [])]
+  return { destination: path, type: "bind", source: `${measuredPlace(context)}${path}`, options }
+}
+
+function imageMount(region: ImageRegion, i: number, { place, readOnly }: MountContext): Made {
+  const lower = `${place}/volume/${i}`
+  const merged = readOnly ? undefined : `${place}/region/${i}`
+  const options = ["bind", "rprivate", ...flags(region.exec), ...(readOnly ? ["ro"] : [])]
+  return {
+    mount: { destination: region.path, type: "bind", source: merged ?? lower, options },
+    image: { region, lower, merged },
+  }
 }
 
 function flags(exec: boolean): string[] {
@@ -192,10 +227,11 @@ function flags(exec: boolean): string[] {
 
 function scratchMount(
   region: Extract<Region, { kind: "scratch" }>,
-  { ownerOf, noswap }: MountContext,
+  { ownerOf, noswap, scratchSize }: MountContext,
 ): RuncMount {
   const { uid, gid, mode } = ownerOf(region.path)
-  const size = region.size === undefined ? [] : [`size=${region.size}`]
+  const most = region.size ?? scratchSize
+  const size = most === undefined ? [] : [`size=${most}`]
   const owner = [`uid=${uid}`, `gid=${gid}`, `mode=${mode.toString(8)}`]
   return {
     destination: region.path,

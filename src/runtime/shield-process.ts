@@ -114,7 +114,7 @@ async function create(order: ShieldOrder, machine: Machine, log: OciLog): Promis
     remember(place, id, enclave, file)
     return enclave
   } finally {
-    file.source.close()
+    file.close()
   }
 }
 

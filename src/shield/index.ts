@@ -6,6 +6,7 @@
  * and an incident to the host.
  */
 export type { BinfsRequest } from "./build-binfs.ts"
+export type { RegionRequest } from "./build-region.ts"
 export type { VolumeMountRequest } from "./build-volume.ts"
 export { guardMemory } from "./guard-memory.ts"
 export { fuseMountData, type MountOptions, mountAt, unmountAt } from "./mount-at.ts"
@@ -13,3 +14,4 @@ export type { Incident } from "./protocol.ts"
 export { serveInWorker } from "./serve.ts"
 export { ServedMount, type ServeOptions } from "./served-mount.ts"
 export { openShield } from "./shield.ts"
+export { formatTrace, mergeTraces, parseTrace, type Trace } from "./trace-file.ts"

@@ -108,6 +108,13 @@ export function openOnce({ disk, key, tag }: ReadOnceInput): OpenedStore<ReadSto
   }
 }
 
+/** The tag of a store as it lies there: for whoever has reason to trust the image that holds it, for once. */
+export function tagOnce({ disk, key }: Omit<ReadOnceInput, "tag">): Uint8Array {
+  const { store, info } = openStoreForReading({ disk, key })
+  store.close()
+  return info.tag
+}
+
 type Context = Parameters<typeof readSegmentHeader>[0]
 
 /** Where the last commit is, as the disk says: a hint, since the tag is what counts. */

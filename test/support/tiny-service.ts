@@ -49,7 +49,7 @@ function put(root: Folder, path: string, source: string): void {
 }
 
 /** A root filesystem of some megabytes: a shell and some tools, as they are on this machine. */
-function tinyRoot(manifest: Pick<MeasuredManifest, "regions">): DirectoryNode {
+export function tinyRoot(manifest: Pick<MeasuredManifest, "regions">): DirectoryNode {
   const root: Folder = new Map()
   const places = ["/etc", "/tmp", "/proc", "/sys", "/dev", ...manifest.regions.map(pathOf)]
   for (const place of places) folderAt(root, place)

@@ -7,11 +7,19 @@ import type { AnchorTarget } from "../../cas/index.ts"
 import { CofferError } from "../../errors.ts"
 import { loadNodeConfig, type NodeConfig, nodeConfigPath } from "../../node/index.ts"
 import { imageTree, openImage, parseImageReference } from "../../oci/index.ts"
-import { sealedPath } from "../../protect/index.ts"
-import { type MeasuredFile, openSealed, type Running, runAlone } from "../../runtime/index.ts"
+import { sealedPath, storesOf } from "../../protect/index.ts"
+import {
+  type MeasuredFile,
+  openSealed,
+  RegionStores,
+  type Running,
+  runAlone,
+  withStores,
+} from "../../runtime/index.ts"
 import { lookup, readPieces } from "../../tree/index.ts"
 import type { Io } from "../io.ts"
 import { report } from "../report.ts"
+import { readKeyFile } from "../volume-source.ts"
 
 interface Options {
   readonly volume?: ReadonlyMap<string, string>
@@ -20,6 +28,7 @@ interface Options {
   readonly casKey?: string
   readonly nodeConfig: string
   readonly accept?: true
+  readonly keys?: string
   readonly quiet?: true
 }
 
@@ -52,6 +61,10 @@ export function runCommand(io: Io): Command {
     .option(
       "--accept",
       "with the embedded CAS: let this image have the volumes of the one before it",
+    )
+    .option(
+      "--keys <file>",
+      "with the embedded CAS: key of the image's encrypted content, once; it is kept there",
     )
     .option("--quiet", "say nothing but errors")
     .addHelpText(
@@ -100,6 +113,7 @@ async function run(image: string, args: readonly string[], options: Options, io:
         node,
         policy: options.policy,
         accept: options.accept === true,
+        imageKey: options.keys === undefined ? undefined : readKeyFile(options.keys),
       },
       terminal,
       onIncident: (incident) => io.warn(JSON.stringify({ incident })),
@@ -117,7 +131,7 @@ async function run(image: string, args: readonly string[], options: Options, io:
     })
   } finally {
     for (const name of forwarded) process.off(name, forward)
-    file.source.close()
+    file.close()
   }
 }
 
@@ -172,7 +186,8 @@ async function openService(image: string): Promise<MeasuredFile> {
             hint: `coffer protect ${image} NAME, and run that one`,
           },
         )
-      return copied(node.content)
+      const binary = copied(node.content)
+      return withStores(binary, () => RegionStores.copied(storesOf(tree.root)))
     } finally {
       tree.close()
     }
