@@ -2,7 +2,11 @@
 import { CofferError } from "../../errors.ts"
 import type { FrameStore, Place } from "../frame-store.ts"
 import type { LiveTable } from "./live-table.ts"
-import { Page, pageSize, restorePage } from "./page.ts"
+import { Page, pageSize, restorePage, storedLevel } from "./page.ts"
+
+/** Pages that are used more often stay longer: names of many files stand in one leaf, attributes of few. */
+const maxHeat = 3
+const spareCount = 64
 
 /**
  * The pages of one tree that are in memory. A page is in memory only while its parent is; inner pages stay, leaves go
@@ -15,7 +19,8 @@ export class PageCache {
   readonly #writable: boolean
   readonly #leaves: Page[] = []
   readonly #dirty: Page[][] = []
-  readonly #spare: ArrayBuffer[] = []
+  /** Leaves that were dropped. Reused, page and memory: a new one for each load filled the heap with garbage. */
+  readonly #spare: Page[] = []
   readonly #stored = Buffer.alloc(pageSize)
   readonly #place: Place = { segment: 0, offset: 0, size: 0 }
   #hand = 0
@@ -35,9 +40,17 @@ export class PageCache {
     return this.#dirtyCount
   }
 
-  readonly newPage = (level: number): Page => {
-    const page = new Page(level, this.#spare.pop() ?? new ArrayBuffer(pageSize))
-    if (level === 0) this.#leaves.push(page)
+  newPage(level: number): Page {
+    return this.#enter(this.#take(level))
+  }
+
+  #take(level: number): Page {
+    const spare = level === 0 ? this.#spare.pop() : undefined
+    return spare ?? new Page(level, new ArrayBuffer(pageSize))
+  }
+
+  #enter(page: Page): Page {
+    if (page.level === 0) this.#leaves.push(page)
     else this.#innerCount += 1
     return page
   }
@@ -46,37 +59,59 @@ export class PageCache {
   child(parent: Page, index: number): Page {
     const found = parent.children[index]
     if (found !== undefined) {
-      found.touched = true
+      if (found.heat < maxHeat) found.heat += 1
       return found
     }
     const at = parent.valueAt(index) >> 2
-    const page = this.load(
+    const page = this.#load(
       parent.words[at] as number,
       parent.words[at + 1] as number,
       parent.words[at + 2] as number,
+      parent.level - 1,
     )
-    if (page.level !== parent.level - 1)
-      throw damaged(page.segment, page.offset, "a page of another level")
     page.parent = parent
     parent.children[index] = page
     return page
   }
 
-  load(segment: number, offset: number, size: number): Page {
+  /** The page that stands there, of whatever level. */
+  root(segment: number, offset: number, size: number): Page {
+    this.#read(segment, offset, size, this.#stored)
+    const level = storedLevel(this.#stored)
+    if (level === undefined) throw damaged(segment, offset, "no page")
+    return this.#load(segment, offset, size, level)
+  }
+
+  #load(segment: number, offset: number, size: number, level: number): Page {
+    const page = this.#take(level)
+    try {
+      this.#read(segment, offset, size, page.bytes)
+      if (!restorePage(page, size)) throw damaged(segment, offset, `no page of level ${level}`)
+    } catch (error) {
+      this.#give(page)
+      throw error
+    }
+    page.segment = segment
+    page.offset = offset
+    page.size = size
+    page.heat = 1
+    this.loads += 1
+    return this.#enter(page)
+  }
+
+  #read(segment: number, offset: number, size: number, target: Buffer): void {
     if (size > pageSize || size === 0) throw damaged(segment, offset, `a page of ${size} bytes`)
     const place = this.#place
     place.segment = segment
     place.offset = offset
     place.size = size
-    this.#store.read("index", place, this.#stored, 0)
-    const page = restorePage(this.#stored, size, this.newPage)
-    if (page === undefined) throw damaged(segment, offset, "no page")
-    page.segment = segment
-    page.offset = offset
-    page.size = size
-    page.touched = true
-    this.loads += 1
-    return page
+    this.#store.read("index", place, target, 0)
+  }
+
+  #give(page: Page): void {
+    if (page.level > 0 || this.#spare.length >= spareCount) return
+    page.reset()
+    this.#spare.push(page)
   }
 
   markDirty(page: Page): void {
@@ -153,7 +188,7 @@ export class PageCache {
 
   /** Drops leaves that were not used lately until the cache has its size; dirty ones are written first. */
   trim(): void {
-    let patience = 2 * this.#leaves.length
+    let patience = (maxHeat + 2) * this.#leaves.length
     while (this.needsTrim && patience > 0) {
       patience -= 1
       if (this.#hand >= this.#leaves.length) this.#hand = 0
@@ -169,8 +204,8 @@ export class PageCache {
 
   #keep(page: Page): boolean {
     if (page.parent === undefined) return true
-    if (page.touched) {
-      page.touched = false
+    if (page.heat > 0) {
+      page.heat -= 1
       return true
     }
     if (page.dirty && !this.#writable) return true
@@ -185,7 +220,7 @@ export class PageCache {
       page.parent.children[childIndexOf(page.parent, page)] = undefined
       page.parent = undefined
     }
-    if (this.#spare.length < 64) this.#spare.push(page.words.buffer as ArrayBuffer)
+    this.#give(page)
   }
 }
 

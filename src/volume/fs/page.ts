@@ -34,7 +34,8 @@ export class Page {
   readonly children: (Page | undefined)[] = []
   /** Differs from what stands in the store. */
   dirty = false
-  touched = false
+  /** How often it was used lately, up to `maxHeat`. */
+  heat = 0
   /** Where it stands in the store; size 0: nowhere. */
   segment = 0
   offset = 0
@@ -46,6 +47,20 @@ export class Page {
     this.level = level
     this.bytes = Buffer.from(memory)
     this.words = new Uint32Array(memory)
+  }
+
+  /** As a new page: a leaf that was dropped is used again, so that looks make no garbage. */
+  reset(): void {
+    this.count = 0
+    this.heap = pageSize
+    this.garbage = 0
+    this.parent = undefined
+    this.dirty = false
+    this.heat = 0
+    this.segment = 0
+    this.offset = 0
+    this.size = 0
+    this.lastInsert = -2
   }
 
   hi(index: number): number {
@@ -232,30 +247,34 @@ export function aligned(size: number): number {
   return (size + 3) & ~3
 }
 
-/** Fills a new page from its stored form; false when that is none. Frames are authentic, so this guards against our own faults. */
-export function restorePage(
-  stored: Buffer,
-  size: number,
-  newPage: (level: number) => Page,
-): Page | undefined {
-  if (size < headerSize || stored.readUInt32LE(0) !== magic) return undefined
+/** The level that a stored page says to have; undefined for what is none. */
+export function storedLevel(stored: Buffer): number | undefined {
   const level = stored.readUInt32LE(4)
-  const count = stored.readUInt32LE(8)
-  const heap = stored.readUInt32LE(12)
+  return stored.readUInt32LE(0) === magic && level <= maxLevel ? level : undefined
+}
+
+/**
+ * Makes a page of its stored form, `size` bytes that stand at the front of its memory; false when they are none. Frames are
+ * authentic, so this guards against our own faults.
+ */
+export function restorePage(page: Page, size: number): boolean {
+  const { words } = page
+  const count = words[2] as number
+  const heap = words[3] as number
   const table = headerSize + count * entrySize
-  if (level > maxLevel || heap > pageSize || table > heap || table + pageSize - heap !== size)
-    return undefined
-  const page = newPage(level)
-  page.bytes.set(stored.subarray(0, table), 0)
-  page.bytes.set(stored.subarray(table, size), heap)
+  if (size < headerSize || words[0] !== magic || words[1] !== page.level) return false
+  if (heap > pageSize || table > heap || table + pageSize - heap !== size) return false
+  page.bytes.copyWithin(heap, table, size)
   page.count = count
   page.heap = heap
-  if (level > 0) page.children.length = count
-  for (let i = 0; i < count; i += 1) {
-    const at = page.valueAt(i)
-    if (at < heap || at + page.valueSize(i) > pageSize || (at & 3) !== 0) return undefined
+  if (page.level > 0) page.children.length = count
+  const end = headerWords + count * entryWords
+  for (let k = headerWords + 4; k < end; k += entryWords) {
+    const slot = words[k] as number
+    const at = slot & 0xffff
+    if (at < heap || at + (slot >>> 16) > pageSize || (at & 3) !== 0) return false
   }
-  return page
+  return true
 }
 
 /** Level and first key of a stored page; undefined for what is none, and for the empty root. */

@@ -32,7 +32,7 @@ export class Tree {
   /** Takes the tree that stands in the store, in place of the empty one. */
   open(segment: number, offset: number, size: number): void {
     this.cache.discard(this.#root)
-    this.#root = this.cache.load(segment, offset, size)
+    this.#root = this.cache.root(segment, offset, size)
     this.page = this.#root
   }
 
@@ -292,9 +292,17 @@ function lowerFirst(parent: Page, child: Page): void {
 }
 
 // Where entries go to the right page: behind a run of ascending keys when there is one, else in the middle of the bytes.
+// A run may step over an entry at a time, as attributes do between extents that are there already; where it has come
+// past the middle, splitting in the middle would leave half-full pages behind for ever.
 function splitPoint(page: Page, index: number): number {
   if (index === page.count) return page.count - 1
-  if (index > 0 && index === page.lastInsert + 1) return index
+  const step = index - page.lastInsert
+  if (index > 0 && step === 1) return index
+  const half = middle(page)
+  return page.lastInsert >= 0 && step === 2 && index > half ? index : half
+}
+
+function middle(page: Page): number {
   const half = page.used >> 1
   let size = 0
   let at = 0
