@@ -63,16 +63,19 @@ export const fieldTreatments: Readonly<Record<string, Treatment>> = {
 
 const inner = new Set(["process", "root", "linux", "linux.resources"])
 
-// Engines set it in every container; its value gives no right to anybody.
-const harmlessSysctl: Readonly<Record<string, string>> = { "net.ipv4.ping_group_range": "0 0" }
+// Engines set these in every container with a network of its own; they are the network's, and give no right beyond it.
+const engineSysctl: Readonly<Record<string, RegExp>> = {
+  "net.ipv4.ping_group_range": /^\d+ \d+$/,
+  "net.ipv4.ip_unprivileged_port_start": /^\d+$/,
+}
 
 /** Refuses what must not be there, and what nobody here knows; returns the fields that are dropped. */
 export function sortFields(config: EngineConfig): string[] {
   const dropped: string[] = []
   for (const [field, value] of presentFields(config, "")) {
     const treatment = fieldTreatments[field]
-    if (field === "linux.sysctl" && isHarmless(config)) dropped.push(field)
-    else if (treatment === undefined)
+    if (field === "linux.sysctl" && isOfEngines(config)) continue
+    if (treatment === undefined)
       throw refuse(field, "a field that docs/config-json.md lists", "an unknown one")
     else if (treatment === "refused") throw refuse(field, "nothing", describe(value))
     else if (treatment === "dropped") dropped.push(field)
@@ -101,9 +104,9 @@ function isNothing(value: unknown): boolean {
   return value === undefined || value === null || (Array.isArray(value) && value.length === 0)
 }
 
-function isHarmless(config: EngineConfig): boolean {
+function isOfEngines(config: EngineConfig): boolean {
   return Object.entries(config.linux.sysctl ?? {}).every(
-    ([name, value]) => harmlessSysctl[name] === value,
+    ([name, value]) => engineSysctl[name]?.test(value) === true,
   )
 }
 

@@ -1,0 +1,146 @@
+/** A real Docker daemon, with everything of its own in one folder, and coffer-oci as one of its runtimes. */
+import assert from "node:assert/strict"
+import { type ChildProcess, spawn, spawnSync } from "node:child_process"
+import { once } from "node:events"
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { after, before, describe, test } from "node:test"
+import { setTimeout as sleep } from "node:timers/promises"
+import { coffer } from "../support/cli.ts"
+import { pauseProgram, recordingLauncher } from "../support/containerd.ts"
+import { layoutOfTars } from "../support/debian-image.ts"
+
+const folder = mkdtempSync(join(tmpdir(), "coffer-docker-"))
+const at = (...names: readonly string[]) => join(folder, ...names)
+const image = "localhost/pause:protected"
+
+function lacks(): string | false {
+  if (process.getuid?.() !== 0) return "dockerd needs root"
+  if (process.arch !== "x64") return "the pause program is for x86-64"
+  for (const tool of ["dockerd", "docker", "containerd", "skopeo"])
+    if (spawnSync(tool, ["--version"]).status !== 0)
+      return `no ${tool} here (apt-get install docker.io)`
+  return existsSync("/dev/fuse") ? false : "no /dev/fuse here"
+}
+
+async function makeImage(): Promise<void> {
+  mkdirSync(at("root"))
+  writeFileSync(at("root", "pause"), pauseProgram(), { mode: 0o755 })
+  spawnSync("tar", ["-cf", at("root.tar"), "-C", at("root"), "pause"])
+  layoutOfTars([at("root.tar")], at("source"), { Entrypoint: ["/pause"] })
+  const regions = [
+    { path: "/data", protection: "encrypted", lifetime: "persistent", volume: "data" },
+  ]
+  writeFileSync(at("coffer.yaml"), JSON.stringify({ version: 1, name: "docker-test", regions }))
+  const to = `docker-archive:${at("image.tar")}`
+  const made = await coffer("protect", `oci:${at("source")}:1`, to, "-f", at("coffer.yaml"))
+  assert.equal(made.code, 0, made.err)
+}
+
+/** What `coffer setup docker` would write, with a launcher that has a CAS of its own. */
+async function startDaemon(): Promise<ChildProcess> {
+  const [title = "", ...lines] = (await coffer("setup", "docker", "--dry-run")).out
+  assert.equal(title, "# /etc/docker/daemon.json")
+  const settings = JSON.parse(lines.join("\n")) as { runtimes: Record<string, { path: string }> }
+  const { path = "" } = settings.runtimes["coffer-oci"] ?? {}
+  assert.ok(existsSync(path), path)
+  recordingLauncher(
+    at("coffer-oci"),
+    at("records"),
+    `COFFER_FROM_SOURCE=1 COFFER_INSECURE_CAS_DIR=${at("cas")}`,
+  )
+  writeFileSync(
+    at("daemon.json"),
+    JSON.stringify({ runtimes: { "coffer-oci": { path: at("coffer-oci") } } }),
+  )
+  const own = ["--data-root", at("data"), "--exec-root", at("exec"), "--pidfile", at("pid")]
+  const network = ["--iptables=false", "--bridge=none", "-H", `unix://${at("sock")}`]
+  return spawn("dockerd", ["--config-file", at("daemon.json"), ...own, ...network], {
+    stdio: ["ignore", "ignore", "ignore"],
+  })
+}
+
+function docker(...args: string[]) {
+  return spawnSync("docker", ["-H", `unix://${at("sock")}`, ...args], {
+    encoding: "utf8",
+    timeout: 60_000,
+  })
+}
+
+function run(...words: string[]) {
+  return docker("run", "--runtime", "coffer-oci", "-v", `${at("volume")}:/data`, ...words)
+}
+
+void describe("docker", { skip: lacks(), timeout: 180_000 }, () => {
+  let daemon: ChildProcess | undefined
+  before(async () => {
+    mkdirSync(at("volume"))
+    await makeImage()
+    daemon = await startDaemon()
+    for (let left = 300; left > 0 && docker("info").status !== 0; left -= 1) await sleep(100)
+    const loaded = docker("load", "-q", "-i", at("image.tar"))
+    assert.equal(loaded.status, 0, loaded.stderr)
+    const id = loaded.stdout.trim().split(" ").at(-1) ?? ""
+    assert.equal(docker("tag", id, image).status, 0, loaded.stdout)
+  })
+  after(async () => {
+    docker("rm", "-f", ...docker("ps", "-aq").stdout.split("\n").filter(Boolean))
+    if (daemon !== undefined) {
+      const ended = once(daemon, "exit")
+      daemon.kill("SIGTERM")
+      await ended
+    }
+    const mounts = readFileSync("/proc/self/mounts", "utf8").split("\n").toReversed()
+    for (const line of mounts) {
+      const target = line.split(" ")[1] ?? ""
+      if (target.startsWith(folder)) spawnSync("umount", ["-l", target])
+    }
+    rmSync(folder, { recursive: true, force: true })
+  })
+
+  test("run, exec, kill: as docker knows it, twice with the same volume", () => {
+    for (let i = 0; i < 2; i += 1) {
+      const started = run("-d", "--network", "host", image)
+      assert.equal(started.status, 0, started.stderr)
+      const id = started.stdout.trim()
+      const denied = docker("exec", id, "/bin/sh")
+      assert.match(
+        denied.stderr + denied.stdout,
+        /exec: wanted a command that the measured manifest lists/,
+      )
+      assert.equal(docker("kill", id).status, 0)
+      assert.equal(docker("wait", id).stdout, "137\n")
+      assert.equal(docker("rm", id).status, 0)
+    }
+  })
+
+  for (const [what, words, sentence] of [
+    ["an argument", ["--network", "host", image, "--evil"], /process\.args: wanted no arguments/],
+    [
+      "a variable",
+      ["--network", "host", "-e", "LD_PRELOAD=/x", image],
+      /process\.env: wanted variables .* found LD_PRELOAD/,
+    ],
+    [
+      "--privileged",
+      ["--network", "host", "--privileged", image],
+      /privileged: wanted an ordinary/,
+    ],
+    ["--pid host", ["--network", "host", "--pid", "host", image], /pid: wanted a new one/],
+  ] as const)
+    test(`refused: ${what}`, () => {
+      const { status, stderr } = run("--rm", ...words)
+      assert.equal(status, 125)
+      assert.match(stderr, sentence)
+    })
+
+  test("refused: a hook that the node does not list", (t) => {
+    // Docker up to 27 makes its own networks in a hook.
+    const version = docker("version", "-f", "{{.Server.Version}}").stdout
+    if (Number.parseInt(version, 10) > 27) return t.skip(`docker ${version.trim()} has no hooks`)
+    const { status, stderr } = run("--rm", "--network", "none", image)
+    assert.equal(status, 125)
+    return assert.match(stderr, /hooks: wanted/)
+  })
+})
