@@ -40,7 +40,8 @@ export const attestRequestSchema = z.strictObject({
     .array(
       z.strictObject({
         name: nameSchema,
-        access: z.enum(["read", "write"]),
+        /** Absent: what the policy grants. */
+        access: z.enum(["read", "write"]).optional(),
         instance: z.int().min(0).max(9999).default(0),
         takeover: z.boolean().default(false),
       }),
@@ -223,7 +224,7 @@ async function useNonce(tx: Transaction, nonce: string): Promise<void> {
 }
 
 /** The asker has seen a head with our signature: our log must have it. */
-async function requireSeen(tx: Transaction, seen: SignedHead): Promise<void> {
+export async function requireSeen(tx: Transaction, seen: SignedHead): Promise<void> {
   if (seen.sequence === 0) return
   const found = await tx.hashAt(seen.sequence)
   if (found !== seen.hash)
@@ -252,8 +253,16 @@ function accessRequest(
       debug: enclave.debug,
       runtimeVersion: enclave.runtimeVersion.join("."),
     },
-    volumes: request.volumes ?? granted(service),
+    volumes: request.volumes?.map((asked) => withAccess(asked, service)) ?? granted(service),
   }
+}
+
+function withAccess(
+  { name, access, instance }: NonNullable<AttestRequest["volumes"]>[number],
+  service: Service | undefined,
+): AccessRequest["volumes"][number] {
+  const most = Object.hasOwn(service?.volumes ?? {}, name) ? service?.volumes[name] : undefined
+  return { name, access: access ?? most ?? "write", instance }
 }
 
 function granted(service: Service | undefined): AccessRequest["volumes"] {

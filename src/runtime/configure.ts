@@ -131,8 +131,8 @@ async function attest(client: CasClient, sealed: SealedBinary, subject: Subject)
     region.kind === "volume" ? [region.volume] : [],
   )
   const volumes = [...new Set(names)].map((name) => ({
+    // Writing or reading: what the policy grants.
     name,
-    access: "write" as const,
     instance: 0,
     // A container of ours that was killed has left its lease behind; one that lives keeps it.
     takeover: !choice.inUse(`${policy}/${name}`),
