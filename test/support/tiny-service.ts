@@ -49,9 +49,9 @@ function put(root: Folder, path: string, source: string): void {
 }
 
 /** A root filesystem of some megabytes: a shell and some tools, as they are on this machine. */
-export function tinyRoot(manifest: Pick<MeasuredManifest, "regions">): DirectoryNode {
+export function tinyRoot({ regions }: Pick<MeasuredManifest, "regions">): DirectoryNode {
   const root: Folder = new Map()
-  const places = ["/etc", "/tmp", "/proc", "/sys", "/dev", ...manifest.regions.map(pathOf)]
+  const places = ["/etc", "/tmp", "/proc", "/sys", "/dev", ...regions.map(pathOf)]
   for (const place of places) folderAt(root, place)
   for (const program of programs) {
     const [path = "", ...libraries] = filesOf(program)
