@@ -1,5 +1,6 @@
 import { CofferError, type ErrorCode } from "../errors.ts"
 import type { VolumeGrant } from "./configuration.ts"
+import type { SignedHead } from "./head.ts"
 import type { PositionReply } from "./requests.ts"
 import type { Position, VolumeRow } from "./volumes.ts"
 
@@ -17,7 +18,8 @@ export interface AnchorSetup {
 }
 
 export type AnchorCall =
-  | { readonly verb: "current" }
+  /** `seen`: the CAS must not be behind this head of its own. */
+  | { readonly verb: "current"; readonly seen?: SignedHead }
   | {
       readonly verb: "move"
       readonly expected: Position

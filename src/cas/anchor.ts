@@ -11,7 +11,9 @@ import {
   fromWire,
 } from "./anchor-protocol.ts"
 import type { VolumeGrant } from "./configuration.ts"
+import type { SignedHead } from "./head.ts"
 import type { PositionReply } from "./requests.ts"
+import { decodeSeen, encodeSeen } from "./seen.ts"
 import { type Position, zeroTag } from "./volumes.ts"
 
 const replyMs = 40_000
@@ -33,6 +35,8 @@ export function openCasAnchor(target: AnchorTarget, policy: string, grant: Volum
   const flag = new Int32Array(signal)
   let closed = false
   let lost = false
+  let head: SignedHead | undefined
+  let word: Uint8Array | undefined
   const ask = (call: AnchorCall): PositionReply | undefined => {
     // A reply that comes too late would be taken for the next one's: nothing is asked after it.
     if (lost) throw timedOut(policy, grant)
@@ -46,6 +50,11 @@ export function openCasAnchor(target: AnchorTarget, policy: string, grant: Volum
     }
     const { message } = received
     if (!message.ok) throw fromWire(message.error)
+    const newest = message.position?.head
+    if (newest !== undefined && newest.sequence > (head?.sequence ?? -1)) {
+      head = newest
+      word = encodeSeen(newest)
+    }
     return message.position
   }
   return {
@@ -53,6 +62,10 @@ export function openCasAnchor(target: AnchorTarget, policy: string, grant: Volum
     read: () => stateOf(grant, ask({ verb: "current" })),
     move: (from, to) =>
       moved(() => ask({ verb: "move", expected: positionOf(from), next: nextOf(to) })),
+    seen: () => word,
+    requireNotBehind(words) {
+      for (const seen of wordsToShow(words, grant)) ask({ verb: "current", seen })
+    },
     close: () => {
       if (closed) return
       closed = true
@@ -71,6 +84,23 @@ function timedOut(policy: string, grant: VolumeGrant): CofferError {
     `CAS anchor of ${policy}/${grant.name}: no reply within ${replyMs / 1000} s`,
     { reason: "anchor-timeout" },
   )
+}
+
+const shownMax = 8
+
+/**
+ * The chain's newest head, which is the first of `words`, and newer ones from beyond the chain, the newest first. An
+ * authorised restore says that what was signed before it counts no more: that is how people leave a loss behind.
+ */
+function wordsToShow(words: readonly Uint8Array[], { restored }: VolumeGrant): SignedHead[] {
+  const [first, ...rest] = words
+    .map(decodeSeen)
+    .filter(({ time }) => restored === undefined || time > restored.time)
+  if (first === undefined) return []
+  const newer = rest
+    .filter(({ sequence }) => sequence > first.sequence)
+    .toSorted((a, b) => b.sequence - a.sequence)
+  return [first, ...newer].slice(0, shownMax)
 }
 
 /** A refusal because somebody else moved it is `false`, as `Anchor` wants it; all else is thrown. */

@@ -2,7 +2,7 @@ import { z } from "zod"
 import type { EvidenceContext } from "../attest/index.ts"
 import { CofferError } from "../errors.ts"
 import { type SignedAct } from "./acts.ts"
-import { type Attestation, Attester, type AttestRequest } from "./attestation.ts"
+import { type Attestation, Attester, type AttestRequest, requireSeen } from "./attestation.ts"
 import type { AuditPoint } from "./audit.ts"
 import { Challenger } from "./challenge.ts"
 import type { SignedHead } from "./head.ts"
@@ -159,6 +159,8 @@ export class Cas {
     const asker = { from, call: "volume", subject: volumeKey(request) } as const
     return await this.#refusals.watch(asker, async () => {
       this.#requireHolder(request, request.access)
+      const { seen } = request
+      if (seen !== undefined) await this.#ledger.transact((tx) => requireSeen(tx, seen))
       const row = await this.#ledger.read("volumes", volumeKey(request))
       const found = requireVolume(
         request,

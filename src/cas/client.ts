@@ -153,12 +153,17 @@ export class CasClient {
     })
   }
 
-  async current(policy: string, grant: VolumeGrant): Promise<PositionReply> {
-    return await this.#position("/v1/tags/current", {
+  /** `seen`: the CAS must not be behind it. */
+  async current(policy: string, grant: VolumeGrant, seen?: SignedHead): Promise<PositionReply> {
+    if (seen !== undefined) verifyHead(seen, this.#casKey)
+    const reply = await this.#position("/v1/tags/current", {
       ...placeOf(policy, grant),
       access: grant.access,
       epoch: grant.epoch,
+      ...(seen === undefined ? {} : { seen }),
     })
+    requireNotBehind(seen, reply.head)
+    return reply
   }
 
   async renewLease(policy: string, grant: VolumeGrant): Promise<PositionReply> {

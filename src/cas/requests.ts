@@ -26,6 +26,8 @@ export const currentRequestSchema = z.strictObject({
   ...placeFields,
   access: z.enum(["read", "write"]),
   epoch: z.int().min(0),
+  /** The newest signed head that the volume has: a CAS that is behind its own word says so. */
+  seen: signedHeadSchema.optional(),
 })
 export type CurrentRequest = Readonly<z.infer<typeof currentRequestSchema>>
 

@@ -164,7 +164,7 @@ def parse_items(data):
     while data:
         want(len(data) >= 8, "store: item")
         kind, size = struct.unpack_from("<II", data)
-        want(last < kind <= 6 and size + 8 <= len(data), "store: item type or size")
+        want(last < kind <= 7 and size + 8 <= len(data), "store: item type or size")
         items[kind], last = data[8 : 8 + size], kind
         data = data[8 + size :]
     return items

@@ -10,6 +10,8 @@ export interface AnchorState {
   readonly offset: number
 }
 
+export const maxSeenSize = 512
+
 /**
  * Where the freshness of a volume is kept, out of reach of who owns the volume's disk: a pin file, or the CAS.
  * Synchronous; `move` may wait for a network. Each verb may throw `io` or `missing` when it cannot be reached: nothing has
@@ -25,6 +27,13 @@ export interface Anchor {
    * succeeds. `false`: it holds something else, so somebody else has written.
    */
   move(from: AnchorState | "new", to: AnchorState): boolean
+  /**
+   * The keeper's newest signed word on its own history, at most `maxSeenSize` bytes that mean nothing to a volume. Commits
+   * keep it, so that a keeper whose disk was put back to an older state meets its own word at the next opening.
+   */
+  seen?(): Uint8Array | undefined
+  /** Throws `rollback` when the keeper is behind one of these words, all of which `seen` gave before. */
+  requireNotBehind?(words: readonly Uint8Array[]): void
   close(): void
 }
 

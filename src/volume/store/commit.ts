@@ -1,5 +1,6 @@
 import { Cursor, concatBytes, type StructTable } from "../../bytes/index.ts"
 import { labelBytes, Sha256 } from "../../crypto/index.ts"
+import { maxSeenSize } from "./anchor.ts"
 import { maxFramesPerCommit, type SegmentId } from "./format.ts"
 
 // The payload of a commit frame: spec/volume.md, section 5.
@@ -59,6 +60,8 @@ export interface StoreItems {
   readonly keys?: readonly WrappedKey[]
   /** An authorised return to an older state: its tag, and the tag of the state that it replaces. */
   readonly restore?: { readonly from: Uint8Array; readonly to: Uint8Array }
+  /** What the anchor's keeper has signed of its own history; it is opaque here. */
+  readonly seen?: Uint8Array
 }
 
 /** `checkpoint`: records are the state that stands for all before. `changes`: records are changes. `more`: the set of changes goes on in the next commit with changes. */
@@ -90,7 +93,7 @@ export interface Commit {
 }
 
 type ItemName = keyof StoreItems
-const itemTypes: readonly ItemName[] = ["begin", "next", "open", "table", "keys", "restore"]
+const itemTypes: readonly ItemName[] = ["begin", "next", "open", "table", "keys", "restore", "seen"]
 
 class Writer {
   readonly #parts: Uint8Array[] = []
@@ -139,6 +142,9 @@ const encoders: Encoders = {
   },
   restore({ from, to }, out) {
     out.bytes(from).bytes(to)
+  },
+  seen(word, out) {
+    out.bytes(word)
   },
 }
 
@@ -237,6 +243,10 @@ function decodeBody(name: ItemName, cursor: Cursor): StoreItems {
       const from = Uint8Array.from(cursor.bytes(32, "from"))
       return { restore: { from, to: Uint8Array.from(cursor.bytes(32, "to")) } }
     }
+    case "seen":
+      if (cursor.remaining > maxSeenSize)
+        throw cursor.fault("seen", `at most ${maxSeenSize} bytes`, String(cursor.remaining))
+      return { seen: Uint8Array.from(cursor.bytes(cursor.remaining, "seen")) }
   }
 }
 

@@ -1,5 +1,6 @@
 import { CofferError } from "../../errors.ts"
-import type { Anchor, AnchorState } from "./anchor.ts"
+import { type Anchor, type AnchorState, maxSeenSize } from "./anchor.ts"
+import type { StoreItems } from "./commit.ts"
 
 /**
  * `strict`: a synced commit returns after the anchor has it. `periodic`: the anchor follows at the latest `everyMs` after a
@@ -26,14 +27,18 @@ export class FreshnessKeeper {
   #waitingSince = 0
   #waitingCount = 0
   #retryAt = 0
+  /** What the chain has. */
+  #seen: Uint8Array | undefined
 
-  /** `held`: what the anchor holds now. */
+  /** `held`: what the anchor holds now; `seen`: the newest word of its keeper in the chain. */
   constructor(
     anchor: Anchor | undefined,
     freshness: Freshness,
     held: AnchorState | "new",
     now: () => number,
+    seen?: Uint8Array,
   ) {
+    this.#seen = seen
     this.#anchor = anchor
     this.#freshness = freshness
     this.#held = held
@@ -76,6 +81,15 @@ export class FreshnessKeeper {
     this.#held = to
     this.#waiting = undefined
     this.#waitingCount = 0
+  }
+
+  /** What a commit keeps of the anchor's keeper: its word when it is new, or, with `anyway`, the newest that there is. */
+  seenFor(anyway: boolean): Pick<StoreItems, "seen"> {
+    const word = this.#anchor?.seen?.() ?? this.#seen
+    if (word === undefined || (!anyway && word === this.#seen)) return {}
+    if (word.length > maxSeenSize) throw new TypeError(`a word has at most ${maxSeenSize} bytes`)
+    this.#seen = word
+    return { seen: word }
   }
 
   /**

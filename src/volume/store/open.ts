@@ -21,6 +21,7 @@ import { readSegmentHeader, recoverAnchored, recoverUnanchored } from "./recover
 import type { Recovered } from "./replay.ts"
 import { segmentPath, type VolumeContext } from "./segments.ts"
 import { VolumeStore } from "./store.ts"
+import { requireNotBehind } from "./words.ts"
 
 const mebi = 1024 * 1024
 /** What the writer makes; the format allows 256 MiB. Small ones are quick to compact, large ones keep the table of a large volume short. */
@@ -140,6 +141,7 @@ export function openStore(
       held === undefined
         ? recoverUnanchored(context, "write")
         : recoverAnchored(context, held, "write")
+    requireNotBehind(anchor, context, recovered)
     return begin(context, recovered, held, anchor, settings)
   } catch (error) {
     disk.unlock()
@@ -160,6 +162,7 @@ export function openStoreForReading(options: OpenOptions): OpenedStore<ReadStore
   const held = knownState(anchor)
   const recovered =
     held === undefined ? recoverUnanchored(context, "read") : recoverAnchored(context, held, "read")
+  requireNotBehind(anchor, context, recovered)
   const superseded = () => {
     const now = anchor?.read()
     return now !== undefined && now !== "new" && !equalBytes(now.tag, recovered.head.tag)
@@ -275,6 +278,7 @@ function begin(
     settings.freshness ?? { mode: "strict" },
     held ?? "new",
     now,
+    recovered.seen,
   )
   // Numbers of dead branches are not used again; the greatest is an adversary's word, so it is bounded.
   const greatest = Math.max(

@@ -26,6 +26,8 @@ export interface Recovered {
   readonly wrappedKeys: readonly WrappedKey[]
   /** The epoch of the last writer. */
   readonly epoch: number
+  /** The newest word of the anchor's keeper in the chain. */
+  readonly seen?: Uint8Array
 }
 
 export interface Head {
@@ -64,6 +66,7 @@ class Replay {
   #wrapped: readonly WrappedKey[] = []
   #logSize = 0
   #epoch = 0
+  #seen: Uint8Array | undefined
   #head: Head | undefined
   #next: SegmentId | undefined
 
@@ -92,6 +95,7 @@ class Replay {
       this.#parts = [] // a set that its writer could not finish
     }
     if (items.keys !== undefined) this.#wrapped = items.keys
+    this.#seen = items.seen ?? this.#seen
     if (flags.checkpoint === true) {
       this.#checkpoint = { sequence, tag, segment: id.number, offset }
       this.#table = new Map((items.table ?? []).map((entry) => [entry.number, entry]))
@@ -143,6 +147,7 @@ class Replay {
       logSize: this.#logSize,
       wrappedKeys: this.#wrapped,
       epoch: this.#epoch,
+      ...(this.#seen === undefined ? {} : { seen: this.#seen }),
     }
   }
 }

@@ -1,7 +1,7 @@
 // Hot path: append, read and commit.
 import { CofferError, fromSystem } from "../../errors.ts"
 import type { FrameKind, FrameStore, Place, SegmentInfo } from "../frame-store.ts"
-import type { AnchorState } from "./anchor.ts"
+import { type AnchorState, maxSeenSize } from "./anchor.ts"
 import {
   type CheckpointRef,
   type CommitFlags,
@@ -56,7 +56,7 @@ interface Unsynced {
 }
 
 const linkSize = frameHeaderSize + commitFixedSize + 8 + 40
-const smallItemsSize = 256
+const smallItemsSize = 256 + maxSeenSize
 
 /** A volume's store, open for writing. Made by `openStore`. */
 export class VolumeStore implements FrameStore {
@@ -376,7 +376,7 @@ export class VolumeStore implements FrameStore {
       flags,
       frameCount: frames.count,
       hashes: frames.hashes,
-      items,
+      items: { ...items, ...this.#seenItem(flags, items) },
       records,
     })
     const buffer = Buffer.from(payload.buffer, payload.byteOffset, payload.length)
@@ -384,6 +384,12 @@ export class VolumeStore implements FrameStore {
     this.#chain = { sequence, tag: commitTag(this.#chain.tag, stored) }
     this.#headOffset = offset
     this.#logSize += stored.length
+  }
+
+  // The room for a commit that names the next segment was set aside before.
+  #seenItem({ checkpoint }: CommitFlags, { begin, next }: StoreItems): StoreItems {
+    const anyway = checkpoint === true || begin !== undefined
+    return next === undefined ? this.#options.freshness.seenFor(anyway) : {}
   }
 
   #begin(
