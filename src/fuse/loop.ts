@@ -1,6 +1,7 @@
 // Hot path: receive, handle, send; the thread that runs it does nothing else.
 import { CofferError } from "../errors.ts"
 import type { FileSystem } from "./filesystem.ts"
+import { Linger } from "./linger.ts"
 import { ReadBatch } from "./read-batch.ts"
 import { Session } from "./session.ts"
 import { outHeaderSize } from "./wire.ts"
@@ -46,6 +47,7 @@ class Loop {
   readonly #control: LoopControl
   readonly #session: Session
   readonly #reads: ReadBatch
+  readonly #linger = new Linger()
   readonly #serveRead = (size: number, since: number): void => this.#serve(size, since)
   /** When `tick` is due on an idle loop, and on a busy one. */
   #idleTickAt = 0
@@ -68,13 +70,26 @@ class Loop {
     if (!this.#handshake()) return
     this.#control.ready()
     while (!this.#stopped) {
-      const size = this.#device.receive()
+      const size = this.#receive()
       if (size < 0) return
       const now = performance.now()
       if (size > 0 && this.#reads.take(size, now) && !this.#reads.full) continue
       this.#serveAll(size, now)
       if (now >= this.#busyTickAt) this.#tick(now)
     }
+  }
+
+  /** The next request; when none waits and nothing else is to be done, looks for one for a while. */
+  #receive(): number {
+    let size = this.#device.receive()
+    if (size !== 0 || this.#reads.count > 0) return size
+    const since = performance.now()
+    const ms = this.#linger.begin(since >= this.#idleTickAt)
+    if (ms === 0) return size
+    while (size === 0 && performance.now() - since < ms) size = this.#device.receive()
+    if (size === 0) this.#linger.missed()
+    else this.#linger.found()
+    return size
   }
 
   /** The reads that wait, and the request in the input, unless it is one of them. Without any of these the loop is idle. */
@@ -119,7 +134,9 @@ class Loop {
   #idle(now: number): void {
     if (now >= this.#idleTickAt) this.#tick(now)
     const delay = Math.min(waitMaxMs, this.#idleTickAt - now)
-    if (delay > 0 && this.#device.wait(delay)) this.#idleTickAt = 0
+    if (delay <= 0) return
+    if (this.#device.wait(delay)) this.#idleTickAt = 0
+    this.#linger.slept(performance.now() - now)
   }
 
   #tick(now: number): void {

@@ -18,6 +18,6 @@ export {
   seekHole,
   setTimes,
 } from "./posix.ts"
-export { dropCache, fillRandom, readSoon, reserveBlocks, tryLock } from "./storage.ts"
+export { dropCache, fillRandom, readSoon, reserveBlocks, tryLock, writeSoon } from "./storage.ts"
 export { workerUrl } from "./worker.ts"
 export { getXattr, listXattrs, removeXattr, setXattr } from "./xattr.ts"

@@ -7,11 +7,13 @@ const { functions: libc } = dlopen(null, {
   fallocate: { arguments: ["int32", "int32", "int64", "int64"], return: "int32" },
   flock: { arguments: ["int32", "int32"], return: "int32" },
   getrandom: { arguments: ["pointer", "uint64", "uint32"], return: "int64" },
+  sync_file_range: { arguments: ["int32", "int64", "int64", "uint32"], return: "int32" },
   posix_fadvise: { arguments: ["int32", "int64", "int64", "int32"], return: "int32" },
 })
 
 const LOCK_EX_NB = 2 | 4
 const FALLOC_FL_KEEP_SIZE = 1
+const SYNC_FILE_RANGE_WRITE = 2
 const POSIX_FADV_WILLNEED = 3
 const POSIX_FADV_DONTNEED = 4
 const [EINTR, EWOULDBLOCK, EOPNOTSUPP, ENOSYS] = [4, 11, 95, 38]
@@ -42,6 +44,11 @@ export function dropCache(fd: number): void {
 /** Starts to read the range from the disk into the page cache, and does not wait for it. */
 export function readSoon(fd: number, offset: number, size: number): void {
   libc.posix_fadvise(fd, BigInt(offset), BigInt(size), POSIX_FADV_WILLNEED)
+}
+
+/** Starts to write what is dirty of the range, and does not wait for it. No promise: only fdatasync makes anything durable. */
+export function writeSoon(fd: number, offset: number, size: number): void {
+  libc.sync_file_range(fd, BigInt(offset), BigInt(size), SYNC_FILE_RANGE_WRITE)
 }
 
 /** At most 256 bytes from getrandom(2): fresh also in a process or machine that was resumed from a snapshot. */

@@ -27,6 +27,8 @@ export interface Disk {
   prefetch?(fd: number, offset: number, size: number): void
   /** Writes all, or throws. */
   write(fd: number, source: Uint8Array, at: number, size: number, position: number): void
+  /** The range will not change any more: starts to write it to the disk, and waits for nothing. Nothing is durable by it. */
+  writeSoon?(fd: number, offset: number, size: number): void
   /** Makes sure that blocks for this range are there, the file's size stays. False: this disk cannot promise it. */
   reserve(fd: number, offset: number, size: number): boolean
   /** Ends the file at `size`, and gives back what was reserved after it. */

@@ -14,7 +14,7 @@ import {
 } from "node:fs"
 import { dirname, join } from "node:path"
 import { isErrno } from "../../errors.ts"
-import { dropCache, readSoon, reserveBlocks, tryLock } from "../../sys/index.ts"
+import { dropCache, readSoon, reserveBlocks, tryLock, writeSoon } from "../../sys/index.ts"
 import type { Disk } from "./disk.ts"
 
 /** A directory of this machine. */
@@ -96,6 +96,10 @@ export class NodeDisk implements Disk {
   write(fd: number, source: Uint8Array, at: number, size: number, position: number): void {
     let done = 0
     while (done < size) done += writeSync(fd, source, at + done, size - done, position + done)
+  }
+
+  writeSoon(fd: number, offset: number, size: number): void {
+    writeSoon(fd, offset, size)
   }
 
   reserve(fd: number, offset: number, size: number): boolean {

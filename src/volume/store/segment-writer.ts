@@ -16,6 +16,7 @@ import { segmentHeaderBytes } from "./keys.ts"
 
 const runSize = 4 * 1024 * 1024
 const runBufferSize = runSize + 2 * (frameHeaderSize + maxPayloadSize)
+const diskPageSize = 4096
 const headersPerUpdate = 512
 
 /** One run buffer serves all segments of a store, one after the other. */
@@ -89,9 +90,7 @@ export class SegmentWriter {
 
   /** Queues a frame and returns its offset. The run is written first when it is full. */
   append(kind: number, payload: Buffer, at: number, size: number): number {
-    if (this.#fill >= runSize) {
-      this.write()
-    }
+    if (this.#fill >= runSize) this.#writeOn()
     const { bytes } = this.#run
     const headerAt = this.#fill
     bytes.writeUInt32LE(size, headerAt)
@@ -189,6 +188,14 @@ export class SegmentWriter {
     this.#start += this.#fill
     this.#fill = 0
     this.#sealed = 0
+  }
+
+  // A stream: the disk works on this run while the next one is gathered. Its last page will be written again, so not yet.
+  #writeOn(): void {
+    const from = this.#start
+    this.write()
+    const end = this.#start - (this.#start % diskPageSize)
+    this.#disk.writeSoon?.(this.fd, from, end - from)
   }
 
   /** Wipes the key. The file stays open: it may have to be synced. */

@@ -1,0 +1,45 @@
+// ARCHITECT to H1: read /tmp/h1/NOTE-FROM-ARCHITECT.md now: a SCHED_IDLE spinner thread gives 3 to 5 times more than this. Remove this line then.
+// Hot path: between a reply and the next request.
+
+const longest = 0.2
+const shortest = 0.05
+const patienceMost = 64
+
+/**
+ * How long to look for the next request before the thread sleeps. A sleeping virtual processor takes longer to wake (an
+ * exit to the hypervisor, tens of microseconds; more in a confidential VM) than most requests take to serve, and
+ * a caller that does one thing after the other waits for that each time. So while requests follow one another closely the
+ * loop stays awake for them; when looking has not paid, it looks less often, down to once in 64 waits.
+ */
+export class Linger {
+  #window = 0
+  /** Waits to sleep through before looking is tried again. */
+  #skip = 0
+  #patience = 1
+
+  /** Milliseconds to look for before this wait; 0: sleep at once. `due`: there is other work to do. */
+  begin(due: boolean): number {
+    if (due) return 0
+    if (this.#skip === 0) return this.#window
+    this.#skip -= 1
+    return 0
+  }
+
+  /** A request came while we looked. */
+  found(): void {
+    this.#patience = 1
+    this.#window = longest
+  }
+
+  /** None came while we looked. */
+  missed(): void {
+    this.#skip = this.#patience
+    this.#patience = Math.min(patienceMost, 2 * this.#patience)
+  }
+
+  /** The thread has slept for so long. */
+  slept(ms: number): void {
+    if (ms < shortest * 4) this.#window = longest
+    else if (ms > 1) this.#window = 0
+  }
+}
