@@ -5,6 +5,7 @@
  * error with its errno name, as `node:fs` does; no pointer leaves this folder.
  */
 export { FfiAead, ffiAeadWorks } from "./aead.ts"
+export { readFileClock } from "./clock.ts"
 export { createWaker, FuseDevice, openFuse, wake } from "./fuse-device.ts"
 export { forbidDumps } from "./memory.ts"
 export { mount, mountFlags, unmount } from "./mount.ts"

@@ -70,7 +70,6 @@ class StoppedClock extends Clock {
   override now(): this {
     return this
   }
-  override adjust(): void {}
 }
 
 /** Does nothing by the clock: when it checkpoints depends on what was written alone. */

@@ -383,7 +383,6 @@ export class Core {
   /** Work in slices. Returns milliseconds until there is more to do. */
   tick(nowMs: number): number {
     if (this.readOnly || this.failure !== undefined || this.#closed) return 10_000
-    this.clock.adjust()
     const end = performance.now() + sliceMs
     while (this.#reclaimSlice()) if (performance.now() > end) return 0
     if (this.needsCheckpoint) {
