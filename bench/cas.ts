@@ -1,6 +1,7 @@
 /**
  * The CAS under load, over HTTPS, server and clients on this machine: full attestations per second (goal 300), tag
- * updates per second (goal 3,000), p99, memory. `node bench/cas.ts [--quick] [--json] [--policies N] [--volumes N]`.
+ * updates per second (goal 3,000), p99, memory. `node bench/cas.ts [--quick] [--json] [--policies N] [--volumes N]`: so many
+ * more policies, and volumes with a tag each, are there before.
  */
 import { fork } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
@@ -10,6 +11,7 @@ import { fromHex, toHex } from "../src/bytes/index.ts"
 import { CasClient, httpTransport, openEmbeddedCas, serveCas } from "../src/cas/index.ts"
 import { randomBytes } from "../src/crypto/index.ts"
 import { Node, person, policyText, putPolicy } from "../test/support/cas.ts"
+import { fillCas } from "../test/support/cas-fill.ts"
 
 interface Row {
   readonly what: string
@@ -27,7 +29,9 @@ const option = (name: string, otherwise: number): number => {
 }
 
 async function serve(dir: string): Promise<void> {
+  const begin = performance.now()
   const { cas } = await openEmbeddedCas(dir)
+  await cas.verify()
   const server = await serveCas({
     cas,
     host: "127.0.0.1",
@@ -35,7 +39,7 @@ async function serve(dir: string): Promise<void> {
     rate: 1e9,
     log: () => undefined,
   })
-  process.send?.({ url: server.url, key: cas.identity.name })
+  process.send?.({ url: server.url, key: cas.identity.name, ms: performance.now() - begin })
   process.on("message", () => {
     void server
       .close()
@@ -103,16 +107,8 @@ async function run(): Promise<void> {
   const prepared = await openEmbeddedCas(dir)
   const alice = person()
   await putPolicy(prepared.cas, policyOf(alice.public, 64), [alice])
-  const more = option("--policies", 0)
-  for (let i = 0; i < more; i += 64)
-    await Promise.all(
-      Array.from({ length: Math.min(64, more - i) }, (_, n) =>
-        putPolicy(prepared.cas, policyText(alice.public).replace("name: shop", `name: p${i + n}`), [
-          alice,
-        ]),
-      ),
-    )
   await prepared.close()
+  await fillCas(dir, { policies: option("--policies", 0), tags: option("--volumes", 0) })
   const child = fork(import.meta.filename, ["--serve", dir], {
     execArgv: [
       "--disable-warning=ExperimentalWarning",
@@ -120,8 +116,8 @@ async function run(): Promise<void> {
     ],
   })
   try {
-    const { url, key } = await new Promise<{ url: string; key: string }>((resolve) =>
-      child.once("message", (message) => resolve(message as { url: string; key: string })),
+    const { url, key, ms } = await new Promise<Served>((resolve) =>
+      child.once("message", (message) => resolve(message as Served)),
     )
     const pid = child.pid ?? 0
     const casKey = fromHex(key) ?? new Uint8Array()
@@ -161,7 +157,7 @@ async function run(): Promise<void> {
     rows.push(await load(pid, "tag updates, one volume", undefined, 500 * scale, 1, () => move(0)))
     const memory = residentMb(pid)
     await client.close()
-    print(rows, memory)
+    print(rows, memory, ms)
   } finally {
     child.send("stop")
     await new Promise((resolve) => child.once("exit", resolve))
@@ -169,9 +165,16 @@ async function run(): Promise<void> {
   }
 }
 
-function print(rows: readonly Row[], memory: number): void {
+interface Served {
+  readonly url: string
+  readonly key: string
+  /** Until it served. */
+  readonly ms: number
+}
+
+function print(rows: readonly Row[], memory: number, startMs: number): void {
   if (process.argv.includes("--json")) {
-    console.log(JSON.stringify({ rows, serverMiB: memory }))
+    console.log(JSON.stringify({ rows, serverMiB: memory, startMs }))
     return
   }
   console.log(
@@ -181,7 +184,9 @@ function print(rows: readonly Row[], memory: number): void {
     console.log(
       `| ${what} | ${perSecond.toFixed(0)} | ${goal ?? ""} | ${p50.toFixed(1)} | ${p99.toFixed(1)} | ${cpu.toFixed(0)} |`,
     )
-  console.log(`\nserver: ${memory.toFixed(0)} MiB resident`)
+  console.log(
+    `\nserver: ${memory.toFixed(0)} MiB resident; ${(startMs / 1000).toFixed(1)} s from opening the database to serving`,
+  )
 }
 
 const serveAt = process.argv.indexOf("--serve")

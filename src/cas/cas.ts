@@ -157,17 +157,14 @@ export class Cas {
   /** What the CAS holds as the newest state. For readers too. */
   async current(request: CurrentRequest, from = local): Promise<PositionReply> {
     const asker = { from, call: "volume", subject: volumeKey(request) } as const
-    return await this.#refusals.watch(asker, async () => {
+    const { value, head } = await this.#refusals.watch(asker, async () => {
       this.#requireHolder(request, request.access)
-      const { seen } = request
-      if (seen !== undefined) await this.#ledger.transact((tx) => requireSeen(tx, seen))
-      const row = await this.#ledger.read("volumes", volumeKey(request))
-      const found = requireVolume(
-        request,
-        row === undefined ? undefined : volumeRowSchema.parse(row),
-      )
-      return positionReply(found, await this.#ledger.head())
+      return await this.#ledger.transact(async (tx) => {
+        if (request.seen !== undefined) await requireSeen(tx, request.seen)
+        return requireVolume(request, await readVolume(tx, request))
+      })
     })
+    return positionReply(value, head)
   }
 
   /** Keeps the lease for another while, or (`ended`) gives it back, so that the next writer need not wait. */
@@ -252,6 +249,24 @@ export class Cas {
   /** Reads and checks everything; see `Ledger.verify`. */
   verify(onProgress?: (done: number) => void): Promise<AuditPoint> {
     return this.#ledger.verify(onProgress)
+  }
+
+  /** Verifies everything, and from then on notices each row that the database puts back: for a CAS that serves. */
+  guard(onProgress?: (done: number) => void): Promise<AuditPoint> {
+    return this.#ledger.guard(onProgress)
+  }
+
+  /** Follows what other replicas have committed, so that this one never has much to catch up with. */
+  async keepUp(): Promise<void> {
+    await this.#ledger.transact(() => Promise.resolve())
+  }
+
+  /** How many there are. */
+  async counts(): Promise<{ readonly policies: number; readonly volumes: number }> {
+    return {
+      policies: await this.#ledger.count("policies"),
+      volumes: await this.#ledger.count("volumes"),
+    }
   }
 
   async policies(after: string, limit: number): Promise<PolicyView[]> {

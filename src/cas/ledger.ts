@@ -1,47 +1,15 @@
 /** Hot path: every request that changes something. */
 import type { KeyObject } from "node:crypto"
-import { z } from "zod"
-import type { JsonValue } from "../bytes/index.ts"
-import { CofferError } from "../errors.ts"
-import {
-  type AuditDetail,
-  type AuditKind,
-  type AuditPoint,
-  auditLine,
-  followAudit,
-  genesisHash,
-  logKey,
-} from "./audit.ts"
+import { type AuditPoint, genesisHash, logKey } from "./audit.ts"
+import { Batch, type Finished, hashAt, type Transaction } from "./batch.ts"
+import { Guard, type Head, headKey, headSchema, type ValueTable } from "./guard.ts"
 import { casRollback, type SignedHead, signHead } from "./head.ts"
-import { addWeight, type RowSealer, subtractWeight } from "./rows.ts"
-import { type Backend, type Reader, type Table, tables, type Write } from "./store/backend.ts"
+import type { RowSealer } from "./rows.ts"
+import type { Backend, Reader } from "./store/backend.ts"
 
-const headSchema = z.strictObject({
-  sequence: z.int(),
-  hash: z.string(),
-  time: z.int(),
-  sum: z.string(),
-})
-type Head = z.infer<typeof headSchema>
+export type { Transaction } from "./batch.ts"
 
-const emptyHead: Head = { sequence: 0, hash: genesisHash, time: 0, sum: "0" }
-const headKey = "head"
-
-/** Tables whose rows are sealed values; the log is a chain of its own. The head row binds both. */
-type ValueTable = Exclude<Table, "log">
-
-/** One transaction: sees its own writes and everything before it; what it throws undoes it, and it alone. */
-export interface Transaction {
-  get(table: ValueTable, key: string): Promise<unknown>
-  put(table: ValueTable, key: string, value: JsonValue): Promise<void>
-  remove(table: ValueTable, key: string): Promise<void>
-  /** Keys that begin with `prefix`, in order, as committed before this batch. */
-  keys(table: ValueTable, prefix: string, limit: number): Promise<readonly string[]>
-  log(kind: AuditKind, subject: string, detail: AuditDetail): void
-  /** The hash of an entry of the log, undefined when there is none. */
-  hashAt(sequence: number): Promise<string | undefined>
-  readonly time: number
-}
+const emptyHead: Head = { sequence: 0, hash: genesisHash, time: 0, sum: "0", commit: 0 }
 
 interface Job {
   run(batch: Batch): Promise<void>
@@ -71,6 +39,7 @@ export class Ledger {
   /** The newest head that this process has seen: the database must never be behind it. */
   #seen: AuditPoint = { sequence: 0, hash: genesisHash }
   #lastHead: SignedHead | undefined
+  #guard: Guard | undefined
 
   constructor(options: LedgerOptions) {
     this.#options = options
@@ -118,16 +87,17 @@ export class Ledger {
   async #commit(jobs: readonly Job[]): Promise<void> {
     const failed = new Map<Job, unknown>()
     let head: Head = emptyHead
-    let changed = false
+    let end: Finished | undefined
     try {
       await this.#options.backend.commit(async (reader) => {
         failed.clear()
-        const batch = new Batch(this.#options, reader, await this.#readHead(reader))
+        const before = await this.#readHead(reader)
+        await this.#follow(reader, before)
+        const batch = new Batch(this.#options, reader, before, this.#guard)
         for (const job of jobs)
           await job.run(batch).catch((error: unknown) => failed.set(job, error))
-        const end = batch.finish()
+        end = batch.finish()
         head = end.head
-        changed = end.writes.length > 0
         return end.writes
       })
     } catch (error) {
@@ -136,10 +106,17 @@ export class Ledger {
       return
     }
     this.#seen = head
+    const changed = end !== undefined && end.writes.length > 0
+    if (end !== undefined && changed) this.#guard?.advance(head, end.changes, end.hashes)
     const signed = this.#sign(head, changed)
     for (const job of jobs)
       if (failed.has(job)) job.reject(failed.get(job))
       else job.settle(signed)
+  }
+
+  async #follow(reader: Reader, head: Head): Promise<void> {
+    if (this.#guard === undefined || (await this.#guard.follow(reader, head))) return
+    this.#guard = await Guard.read(reader, this.#options.sealer, head, () => undefined)
   }
 
   #sign(head: Head, changed: boolean): SignedHead {
@@ -172,12 +149,6 @@ export class Ledger {
     return this.#sign(await this.#readHead(this.#options.backend), false)
   }
 
-  /** A committed row outside of any transaction. */
-  async read(table: ValueTable, key: string): Promise<unknown> {
-    const sealed = await this.#options.backend.get(table, key)
-    return sealed === undefined ? undefined : this.#options.sealer.open(table, key, sealed)
-  }
-
   async list(
     table: ValueTable,
     prefix: string,
@@ -201,155 +172,25 @@ export class Ledger {
    * Reads everything: the chain from its first entry to the head, and the sum over all rows. Throws `integrity` when the
    * chain is broken, `rollback` when single rows are not those of the head. `onProgress` counts rows.
    */
-  async verify(onProgress: (done: number) => void = () => undefined): Promise<AuditPoint> {
-    const { backend } = this.#options
-    const head = await this.#readHead(backend)
-    let point: AuditPoint = { sequence: 0, hash: genesisHash }
-    let done = 0
-    for await (const row of allRows(backend, "log")) {
-      if (point.sequence === head.sequence) break // written while we read
-      point = followAudit(point, Buffer.from(row.value).toString("utf8"))
-      done += 1
-      if (done % 1000 === 0) onProgress(done)
-    }
-    if (point.sequence !== head.sequence || point.hash !== head.hash)
-      throw new CofferError(
-        "integrity",
-        `audit log: wanted it to end at entry ${head.sequence} (${head.hash}), found its end at ${point.sequence} (${point.hash})`,
-        { reason: "audit-chain" },
-      )
-    const sum = await this.#sum((rows) => onProgress(done + rows))
-    if (sum.toString(16) !== head.sum && (await this.#readHead(backend)).sum === head.sum)
-      throw new CofferError(
-        "rollback",
-        "CAS database: wanted the rows that the head binds, found older, missing or foreign ones",
-        {
-          reason: "state-sum",
-          hint: "somebody changed single rows of the database: restore it from a backup",
-        },
-      )
-    return point
+  async verify(onProgress?: (done: number) => void): Promise<AuditPoint> {
+    return (await this.#readAll(onProgress)).point
   }
 
-  async #sum(onProgress: (done: number) => void): Promise<bigint> {
+  /** The same, and from now on each row that is read must be the newest commit's, whatever the database says. */
+  async guard(onProgress?: (done: number) => void): Promise<AuditPoint> {
+    this.#guard = await this.#readAll(onProgress)
+    return this.#guard.point
+  }
+
+  async #readAll(onProgress: (done: number) => void = () => undefined): Promise<Guard> {
     const { backend, sealer } = this.#options
-    let sum = 0n
-    let done = 0
-    for (const table of tables.filter((name) => name !== "log"))
-      for await (const { key, value } of allRows(backend, table)) {
-        // The identity is there before the first head and never changes.
-        const apart = table === "meta" && (key === headKey || key === "identity")
-        if (!apart) sum = addWeight(sum, sealer.weight(table, key, value))
-        done += 1
-        if (done % 1000 === 0) onProgress(done)
-      }
-    return sum
-  }
-}
-
-async function* allRows(backend: Backend, table: Table) {
-  let after = ""
-  for (;;) {
-    const rows = await backend.range(table, "", after, 1000)
-    yield* rows
-    const last = rows.at(-1)
-    if (last === undefined) return
-    after = last.key
-  }
-}
-
-async function hashAt(reader: Reader, sequence: number): Promise<string | undefined> {
-  const line = await reader.get("log", logKey(sequence))
-  return line === undefined ? undefined : Buffer.from(line.subarray(0, 64)).toString("utf8")
-}
-
-interface Pending {
-  readonly value: Uint8Array | undefined
-}
-
-type LogRecord = readonly [AuditKind, string, AuditDetail]
-
-/** The transactions of one commit: an overlay over the database. */
-class Batch {
-  readonly #options: LedgerOptions
-  readonly #reader: Reader
-  readonly #before: Head
-  readonly #originals = new Map<string, Uint8Array | undefined>()
-  readonly #overlay = new Map<string, Pending>()
-  readonly #log: LogRecord[] = []
-  readonly #time: number
-
-  constructor(options: LedgerOptions, reader: Reader, before: Head) {
-    this.#options = options
-    this.#reader = reader
-    this.#before = before
-    this.#time = Math.max(options.now(), before.time)
+    return await backend.snapshot(
+      async (reader) => await Guard.read(reader, sealer, await this.#readHead(reader), onProgress),
+    )
   }
 
-  async transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
-    const { sealer } = this.#options
-    const own = new Map<string, Pending>()
-    const log: LogRecord[] = []
-    const sealed = async (table: ValueTable, key: string) =>
-      (own.get(`${table}\0${key}`) ?? (await this.#sealed(table, key))).value
-    const value = await work({
-      time: this.#time,
-      get: async (table, key) => {
-        const found = await sealed(table, key)
-        return found === undefined ? undefined : sealer.open(table, key, found)
-      },
-      put: async (table, key, row) => {
-        await this.#sealed(table, key)
-        own.set(`${table}\0${key}`, { value: sealer.seal(table, key, row) })
-      },
-      remove: async (table, key) => {
-        await this.#sealed(table, key)
-        own.set(`${table}\0${key}`, { value: undefined })
-      },
-      keys: async (table, prefix, limit) =>
-        (await this.#reader.range(table, prefix, "", limit)).map(({ key }) => key),
-      log: (kind, subject, detail) => log.push([kind, subject, detail]),
-      hashAt: (sequence) => hashAt(this.#reader, sequence),
-    })
-    for (const [place, pending] of own) this.#overlay.set(place, pending)
-    this.#log.push(...log)
-    return value
+  /** Rows of a table. */
+  count(table: ValueTable): Promise<number> {
+    return this.#options.backend.count(table)
   }
-
-  async #sealed(table: ValueTable, key: string): Promise<Pending> {
-    const place = `${table}\0${key}`
-    const pending = this.#overlay.get(place)
-    if (pending !== undefined) return pending
-    if (!this.#originals.has(place)) this.#originals.set(place, await this.#reader.get(table, key))
-    return { value: this.#originals.get(place) }
-  }
-
-  finish(): { readonly head: Head; readonly writes: readonly Write[] } {
-    if (this.#overlay.size === 0 && this.#log.length === 0)
-      return { head: this.#before, writes: [] }
-    const { sealer } = this.#options
-    const writes: Write[] = []
-    let sum = BigInt(`0x${this.#before.sum}`)
-    for (const [place, { value }] of this.#overlay) {
-      const [table, key] = split(place)
-      sum = subtractWeight(sum, sealer.weight(table, key, this.#originals.get(place)))
-      sum = addWeight(sum, sealer.weight(table, key, value))
-      writes.push({ table, key, value })
-    }
-    let { sequence, hash } = this.#before
-    for (const [kind, subject, detail] of this.#log) {
-      sequence += 1
-      const entry = auditLine(hash, { sequence, time: this.#time, kind, subject, detail })
-      hash = entry.hash
-      writes.push({ table: "log", key: logKey(sequence), value: Buffer.from(entry.line, "utf8") })
-    }
-    const head = { sequence, hash, time: this.#time, sum: sum.toString(16) }
-    writes.push({ table: "meta", key: headKey, value: sealer.seal("meta", headKey, head) })
-    return { head, writes }
-  }
-}
-
-function split(place: string): [ValueTable, string] {
-  const at = place.indexOf("\0")
-  return [place.slice(0, at) as ValueTable, place.slice(at + 1)]
 }

@@ -60,6 +60,12 @@ export class RowSealer {
     }
   }
 
+  /** Where a row stands, as 64 bits that nobody without the key can aim at. */
+  place(table: Table, key: string): bigint {
+    const mac = hmacSha256(this.#stateKey, concatBytes(labelBytes("casRowPlace"), aad(table, key)))
+    return Buffer.from(mac.buffer, mac.byteOffset, 8).readBigUInt64BE() || 1n
+  }
+
   #keyOf(salt: Uint8Array): Uint8Array {
     return hmacSha256(this.#rowKey, salt.subarray(0, saltSize))
   }

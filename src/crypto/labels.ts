@@ -36,6 +36,7 @@ export const labels = {
   /** Keys under the master key: rows at rest, their multiset hash, tokens. */
   casRowKey: "coffer/v1/cas/key-of-rows",
   casStateKey: "coffer/v1/cas/key-of-state-sum",
+  casRowPlace: "coffer/v1/cas/row-place",
   casTokenKey: "coffer/v1/cas/key-of-tokens",
   /** HKDF: the AEAD key of one segment (src/volume). */
   volumeSegmentKey: "coffer/v1/volume/segment-key",

@@ -11,6 +11,7 @@ export const tables = [
   "nonces",
   "verdicts",
   "log",
+  "changes",
 ] as const
 export type Table = (typeof tables)[number]
 
@@ -39,6 +40,10 @@ export interface Backend extends Reader {
    * there: callers must be able to repeat. `work` may run again from the start when the database asks for it.
    */
   commit(work: (reader: Reader) => Promise<readonly Write[]>): Promise<void>
+  /** Runs `work` on the state of one commit, whatever is committed meanwhile. Nothing waits for it. */
+  snapshot<T>(work: (reader: Reader) => Promise<T>): Promise<T>
+  /** Rows of a table. */
+  count(table: Table): Promise<number>
   /** Idempotent. Waits for the running commit. */
   close(): Promise<void>
 }

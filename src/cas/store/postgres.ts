@@ -90,6 +90,24 @@ class PostgresBackend extends PostgresReader implements Backend {
     })
   }
 
+  async snapshot<T>(work: (reader: Reader) => Promise<T>): Promise<T> {
+    let done: { readonly value: T } | undefined
+    await this.#connected(async (client) => {
+      await client.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+      done = { value: await work(new PostgresReader(client)) }
+      await client.query("COMMIT")
+    })
+    if (done === undefined) throw new TypeError("work was done, or threw")
+    return done.value
+  }
+
+  async count(table: Table): Promise<number> {
+    const { rows } = await this.#pool.query<{ readonly n: string }>(
+      `SELECT count(*) AS n FROM coffer_${table}`,
+    )
+    return Number(rows[0]?.n)
+  }
+
   async commit(work: (reader: Reader) => Promise<readonly Write[]>): Promise<void> {
     await this.#alone(async (client) => {
       for (const [table, writes] of byTable(await work(new PostgresReader(client))))
@@ -98,15 +116,21 @@ class PostgresBackend extends PostgresReader implements Backend {
   }
 
   async #alone(body: (client: pg.PoolClient) => Promise<void>): Promise<void> {
+    await this.#connected(async (client) => {
+      await client.query("BEGIN")
+      await client.query("SELECT pg_advisory_xact_lock($1)", [commitLock])
+      await body(client)
+      await client.query("COMMIT")
+    })
+  }
+
+  async #connected(body: (client: pg.PoolClient) => Promise<void>): Promise<void> {
     let client: pg.PoolClient | undefined
     let broken: Error | undefined
     try {
       client = await this.#pool.connect()
       client.on("error", noop)
-      await client.query("BEGIN")
-      await client.query("SELECT pg_advisory_xact_lock($1)", [commitLock])
       await body(client)
-      await client.query("COMMIT")
     } catch (error) {
       // The connection is thrown away: what its transaction has become is the database's matter.
       broken = error instanceof Error ? error : new Error(String(error))

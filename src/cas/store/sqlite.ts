@@ -93,6 +93,7 @@ function openWal(dir: string, writer: Connection): number {
 }
 
 class SqliteBackend implements Backend {
+  readonly #path: string
   readonly #writer: Connection
   /** Reads outside of a commit see the last commit, never a half-done one. */
   readonly #reader: Connection
@@ -104,6 +105,7 @@ class SqliteBackend implements Backend {
 
   constructor(dir: string) {
     const path = join(dir, "cas.db")
+    this.#path = path
     try {
       this.#writer = new Connection(path)
       this.#reader = new Connection(path)
@@ -122,6 +124,22 @@ class SqliteBackend implements Backend {
   async range(table: Table, prefix: string, after: string, limit: number): Promise<readonly Row[]> {
     await this.#tail
     return await this.#reader.range(table, prefix, after, limit)
+  }
+
+  async snapshot<T>(work: (reader: Reader) => Promise<T>): Promise<T> {
+    const own = new Connection(this.#path)
+    try {
+      own.database.exec("BEGIN")
+      return await work(own)
+    } finally {
+      own.database.close()
+    }
+  }
+
+  async count(table: Table): Promise<number> {
+    await this.#tail
+    const row = this.#reader.database.prepare(`SELECT count(*) AS n FROM ${table}`).get()
+    return Number(row?.["n"])
   }
 
   commit(work: (reader: Reader) => Promise<readonly Write[]>): Promise<void> {

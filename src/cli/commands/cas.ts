@@ -136,7 +136,8 @@ function serveCommand(io: Io): Command {
   return withStore(command).action(
     async (options: ServeOptions) =>
       await withCas(options, io, true, async (cas) => {
-        await cas.verify()
+        const bar = progressBar(io, "verifying")
+        await cas.guard((done) => bar.update(done, undefined)).finally(() => bar.end())
         const first = cas.identity.created
         await cas.note(first ? "cas-created" : "cas-started", { identity: cas.identity.name })
         await bindToTpm(cas, options, first)

@@ -1,0 +1,174 @@
+/** Hot path: every request that changes something. */
+import type { JsonValue } from "../bytes/index.ts"
+import { type AuditDetail, type AuditKind, auditLine, logKey } from "./audit.ts"
+import {
+  type Change,
+  changesRow,
+  type Guard,
+  type Head,
+  headKey,
+  keptCommits,
+  type ValueTable,
+} from "./guard.ts"
+import { addWeight, type RowSealer, subtractWeight } from "./rows.ts"
+import type { Reader, Write } from "./store/backend.ts"
+
+/** One transaction: sees its own writes and everything before it; what it throws undoes it, and it alone. */
+export interface Transaction {
+  get(table: ValueTable, key: string): Promise<unknown>
+  put(table: ValueTable, key: string, value: JsonValue): Promise<void>
+  remove(table: ValueTable, key: string): Promise<void>
+  /** Keys that begin with `prefix`, in order, as committed before this batch. */
+  keys(table: ValueTable, prefix: string, limit: number): Promise<readonly string[]>
+  log(kind: AuditKind, subject: string, detail: AuditDetail): void
+  /** The hash of an entry of the log, undefined when there is none. */
+  hashAt(sequence: number): Promise<string | undefined>
+  readonly time: number
+}
+
+export async function hashAt(reader: Reader, sequence: number): Promise<string | undefined> {
+  const line = await reader.get("log", logKey(sequence))
+  return line === undefined ? undefined : Buffer.from(line.subarray(0, 64)).toString("utf8")
+}
+
+interface Pending {
+  readonly value: Uint8Array | undefined
+}
+
+interface Original extends Pending {
+  /** Known when a guard has looked at the row. */
+  readonly weight: bigint | undefined
+}
+
+/** What a batch comes to. */
+export interface Finished {
+  readonly head: Head
+  readonly writes: readonly Write[]
+  readonly changes: readonly Change[]
+  /** Of its log entries. */
+  readonly hashes: readonly string[]
+}
+
+interface BatchOptions {
+  readonly sealer: RowSealer
+  /** Milliseconds. */
+  now(): number
+}
+
+type LogRecord = readonly [AuditKind, string, AuditDetail]
+
+/** The transactions of one commit: an overlay over the database. */
+export class Batch {
+  readonly #options: BatchOptions
+  readonly #reader: Reader
+  readonly #before: Head
+  readonly #guard: Guard | undefined
+  readonly #originals = new Map<string, Original>()
+  readonly #overlay = new Map<string, Pending>()
+  readonly #log: LogRecord[] = []
+  readonly #time: number
+
+  constructor(options: BatchOptions, reader: Reader, before: Head, guard: Guard | undefined) {
+    this.#options = options
+    this.#reader = reader
+    this.#before = before
+    this.#guard = guard
+    this.#time = Math.max(options.now(), before.time)
+  }
+
+  async transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
+    const { sealer } = this.#options
+    const own = new Map<string, Pending>()
+    const log: LogRecord[] = []
+    const sealed = async (table: ValueTable, key: string) =>
+      (own.get(`${table}\0${key}`) ?? (await this.#sealed(table, key))).value
+    const value = await work({
+      time: this.#time,
+      get: async (table, key) => {
+        const found = await sealed(table, key)
+        return found === undefined ? undefined : sealer.open(table, key, found)
+      },
+      put: async (table, key, row) => {
+        await this.#sealed(table, key)
+        own.set(`${table}\0${key}`, { value: sealer.seal(table, key, row) })
+      },
+      remove: async (table, key) => {
+        await this.#sealed(table, key)
+        own.set(`${table}\0${key}`, { value: undefined })
+      },
+      keys: async (table, prefix, limit) =>
+        (await this.#reader.range(table, prefix, "", limit)).map(({ key }) => key),
+      log: (kind, subject, detail) => log.push([kind, subject, detail]),
+      hashAt: (sequence) => this.#hashAt(sequence),
+    })
+    for (const [place, pending] of own) this.#overlay.set(place, pending)
+    this.#log.push(...log)
+    return value
+  }
+
+  async #sealed(table: ValueTable, key: string): Promise<Pending> {
+    const place = `${table}\0${key}`
+    const pending = this.#overlay.get(place)
+    if (pending !== undefined) return pending
+    return { value: (await this.#original(place, table, key)).value }
+  }
+
+  async #original(place: string, table: ValueTable, key: string): Promise<Original> {
+    let found = this.#originals.get(place)
+    if (found === undefined) {
+      const value = await this.#reader.get(table, key)
+      found = { value, weight: this.#guard?.require(table, key, value) }
+      this.#originals.set(place, found)
+    }
+    return found
+  }
+
+  /** Not what stands after the head: the database's operator could have put it there. */
+  async #hashAt(sequence: number): Promise<string | undefined> {
+    if (sequence > this.#before.sequence) return undefined
+    const hash = await hashAt(this.#reader, sequence)
+    if (hash !== undefined) this.#guard?.requireEntry(sequence, hash)
+    return hash
+  }
+
+  finish(): Finished {
+    if (this.#overlay.size === 0 && this.#log.length === 0)
+      return { head: this.#before, writes: [], changes: [], hashes: [] }
+    const { sealer } = this.#options
+    const writes: Write[] = []
+    const changes: Change[] = []
+    const hashes: string[] = []
+    let sum = BigInt(`0x${this.#before.sum}`)
+    for (const [place, { value }] of this.#overlay) {
+      const [table, key] = split(place)
+      const before = this.#originals.get(place)
+      sum = subtractWeight(sum, before?.weight ?? sealer.weight(table, key, before?.value))
+      const weight = sealer.weight(table, key, value)
+      sum = addWeight(sum, weight)
+      writes.push({ table, key, value })
+      changes.push({ table, key, weight })
+    }
+    let { sequence, hash } = this.#before
+    for (const [kind, subject, detail] of this.#log) {
+      sequence += 1
+      const entry = auditLine(hash, { sequence, time: this.#time, kind, subject, detail })
+      hash = entry.hash
+      hashes.push(hash)
+      writes.push({ table: "log", key: logKey(sequence), value: Buffer.from(entry.line, "utf8") })
+    }
+    const commit = this.#before.commit + 1
+    const head = { sequence, hash, time: this.#time, sum: sum.toString(16), commit }
+    writes.push(
+      { table: "meta", key: headKey, value: sealer.seal("meta", headKey, head) },
+      { table: "changes", key: logKey(commit), value: changesRow(sealer, commit, changes) },
+    )
+    if (commit > keptCommits)
+      writes.push({ table: "changes", key: logKey(commit - keptCommits), value: undefined })
+    return { head, writes, changes, hashes }
+  }
+}
+
+function split(place: string): [ValueTable, string] {
+  const at = place.indexOf("\0")
+  return [place.slice(0, at) as ValueTable, place.slice(at + 1)]
+}
