@@ -13,6 +13,6 @@ export {
   statedRootHash,
   verifiedImage,
 } from "./file.ts"
-export { ownerOfBlock } from "./owner.ts"
+export { ownersOfBlock } from "./owner.ts"
 export { type BinfsReader, type Directory, openBinfs } from "./reader.ts"
 export { type WriteOptions, type WrittenBinfs, writeBinfs } from "./writer.ts"

@@ -5,15 +5,18 @@ import type { Place } from "./image.ts"
 import type { BinfsReader } from "./reader.ts"
 
 /**
- * The path of the file, directory or symlink that a block of the image belongs to, the first one in order. For messages
- * about damage: it looks through an image that may be damaged, and gives undefined where it cannot tell.
+ * The paths of the files, directories and symlinks that a block of the image belongs to, in order, at most `limit`: the
+ * tails of several may share one. For messages about damage: it looks through an image that may be damaged, and leaves
+ * out what it cannot tell.
  */
-export function ownerOfBlock(reader: BinfsReader, block: number): ByteString | undefined {
+export function ownersOfBlock(reader: BinfsReader, block: number, limit: number): ByteString[] {
+  const owners: ByteString[] = []
   const seen = new Set<number>([reader.rootNid])
   const stack = [{ path: "" as ByteString, place: reader.stat(reader.rootNid) }]
   for (let top = stack.pop(); top !== undefined; top = stack.pop()) {
     const { path, place } = top
-    if (owns(reader, place, block)) return path === "" ? ("/" as ByteString) : path
+    if (owns(reader, place, block)) owners.push(path === "" ? ("/" as ByteString) : path)
+    if (owners.length === limit) break
     if (place.inode.kind !== "directory") continue
     for (const { name, place: child } of childrenOf(reader, place)) {
       if (child.inode.kind === "directory" && seen.has(child.nid)) continue
@@ -21,7 +24,7 @@ export function ownerOfBlock(reader: BinfsReader, block: number): ByteString | u
       stack.push({ path: `${path}/${name}` as ByteString, place: child })
     }
   }
-  return undefined
+  return owners
 }
 
 function childrenOf(reader: BinfsReader, place: Place): { name: ByteString; place: Place }[] {

@@ -4,7 +4,7 @@ import {
   locateBinfs,
   looksLikeBinfs,
   openBinfs,
-  ownerOfBlock,
+  ownersOfBlock,
   statedRootHash,
   verifiedImage,
 } from "../binfs/index.ts"
@@ -65,10 +65,15 @@ export function named(error: unknown, bare: ByteSource): unknown {
   return new CofferError(code, `${owner}: ${error.message}`, detail)
 }
 
+/** The tails of so many files in one block are named. */
+const mostOwners = 8
+
 function attemptOwner(bare: ByteSource, block: number): string | undefined {
   try {
-    const owner = ownerOfBlock(openBinfs(bare), block)
-    return owner === undefined ? undefined : displayName(owner)
+    const owners = ownersOfBlock(openBinfs(bare), block, mostOwners + 1).map(displayName)
+    const named = owners.slice(0, mostOwners).join(", ")
+    if (owners.length === 0) return undefined
+    return owners.length > mostOwners ? `${named} and more` : named
   } catch {
     return undefined
   }
