@@ -137,6 +137,7 @@ function stateOf(grant: VolumeGrant, position: PositionReply | undefined): Ancho
     epoch: hint?.opening ?? 0,
     salt: bytes(hint?.segment ?? zeroTag),
     offset: hint?.offset ?? 0,
+    ...(grant.restored?.to === tag ? { restoredFrom: bytes(grant.restored.from) } : {}),
   }
 }
 

@@ -5,9 +5,11 @@ export interface AnchorState {
   readonly tag: Uint8Array
   /** The fencing epoch: rises by one with each opening for writing. */
   readonly epoch: number
-  /** Where the commit is. A hint only: the tag is what counts. */
+  /** Where the commit is. A hint only: the tag is what counts. Zeros: it is not known, and is looked for. */
   readonly salt: Uint8Array
   readonly offset: number
+  /** An authorised return to this state, from the one with this tag: nothing that follows it on the disk counts. */
+  readonly restoredFrom?: Uint8Array
 }
 
 export const maxSeenSize = 512

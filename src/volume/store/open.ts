@@ -3,6 +3,7 @@ import { randomBytes } from "../../crypto/index.ts"
 import { CofferError, fromSystem, isErrno } from "../../errors.ts"
 import type { FrameStore, Recovery } from "../frame-store.ts"
 import type { Anchor, AnchorState } from "./anchor.ts"
+import type { StoreItems } from "./commit.ts"
 import type { Disk } from "./disk.ts"
 import { type Entropy, kernelEntropy } from "./entropy.ts"
 import {
@@ -286,20 +287,14 @@ function begin(
     ...numbers.filter((number) => number < 2 ** 31),
   )
   const entropy = settings.entropy ?? kernelEntropy
-  const open = { epoch, lease: entropy.salt() }
-  const store = new VolumeStore(
-    context,
-    recovered,
-    greatest + 1,
-    { open },
-    {
-      segmentSize: size,
-      freshness,
-      garbage,
-      now,
-      entropy,
-    },
-  )
+  const items = { open: { epoch, lease: entropy.salt() }, ...restoreOf(held) }
+  const store = new VolumeStore(context, recovered, greatest + 1, items, {
+    segmentSize: size,
+    freshness,
+    garbage,
+    now,
+    entropy,
+  })
   const since = lastWritten(disk, recovered)
   for (const name of names)
     if (!known.has(name)) {
@@ -311,6 +306,12 @@ function begin(
     recovery: recoveryOf(recovered),
     info: infoOf(context.header, recovered, store, epoch),
   }
+}
+
+/** The first commit of the first writer after an authorised restore says what was replaced by what. */
+function restoreOf(held: AnchorState | "new" | undefined): Pick<StoreItems, "restore"> {
+  if (held === undefined || held === "new" || held.restoredFrom === undefined) return {}
+  return { restore: { from: held.restoredFrom, to: held.tag } }
 }
 
 function sizeOf(disk: Disk, path: string): number {

@@ -1,4 +1,4 @@
-import { equalBytes, toHex } from "../../bytes/index.ts"
+import { equalBytes, isZero, toHex } from "../../bytes/index.ts"
 import { CofferError } from "../../errors.ts"
 import type { AnchorState } from "./anchor.ts"
 import { commitAt, type FoundCommit, type ScannedSegment } from "./chain.ts"
@@ -28,10 +28,14 @@ export function recoverAnchored(
       `wanted volume ${toHex(anchored.volumeId)}, found ${toHex(context.header.id)}`,
       { hint: "this directory holds another volume than the anchor knows", reason: "other-volume" },
     )
-  const start = anchoredCommit(context, anchored)
+  const start = isZero(anchored.salt)
+    ? soughtCommit(context, anchored)
+    : anchoredCommit(context, anchored)
   const { flags, checkpoint, sequence } = start.found.commit
-  const own = { sequence, tag: start.found.tag, segment: start.id.number, offset: anchored.offset }
-  const last = access === "read" ? sequence : Number.MAX_SAFE_INTEGER
+  const { tag, offset } = start.found
+  const own = { sequence, tag, segment: start.id.number, offset }
+  const exact = access === "read" || anchored.restoredFrom !== undefined
+  const last = exact ? sequence : Number.MAX_SAFE_INTEGER
   const bounds: ReplayBounds = { durable: sequence, last, reload: access === "write" }
   return replay(context, start, flags.checkpoint === true ? own : checkpoint, bounds)
 }
@@ -50,6 +54,30 @@ function anchoredCommit(context: VolumeContext, anchored: AnchorState): Candidat
     if (found !== undefined && equalBytes(found.tag, anchored.tag)) return { id: header, found }
     if (segment.scan.size <= anchored.offset) throw lost(anchored, "its segment ends before it")
     throw damagedHead(anchored, "the anchored tag", "another or none")
+  } finally {
+    closeScanned(context, segment)
+  }
+}
+
+/** People give a tag alone: every commit is looked at. */
+function soughtCommit(context: VolumeContext, anchored: AnchorState): Candidate {
+  const headers = fittingHeaders(context)
+  for (const id of headers) {
+    if (context.keys !== undefined && !context.keys.has(id.generation)) continue
+    const found = commitWithTag(context, id, anchored.tag)
+    if (found !== undefined) return { id, found }
+  }
+  throw lost(anchored, "no segment has it")
+}
+
+function commitWithTag(
+  context: VolumeContext,
+  id: SegmentHeader,
+  tag: Uint8Array,
+): FoundCommit | undefined {
+  const segment = openScanned(context, id, false)
+  try {
+    return commitsOf(segment).find((found) => equalBytes(found.tag, tag))
   } finally {
     closeScanned(context, segment)
   }
@@ -238,8 +266,9 @@ function newestCommit(
     listed: context.header.protection === "authenticated",
   }
   try {
-    const found = lastCommitOf(segment)
-    return found && { id: header, found }
+    let last: FoundCommit | undefined
+    for (const found of commitsOf(segment)) last = found
+    return last && { id: header, found: last }
   } finally {
     closeScanned(context, segment)
   }
@@ -248,9 +277,8 @@ function newestCommit(
 const payloadScratch = Buffer.allocUnsafeSlow(maxPayloadSize)
 
 /** From frame to frame; where one does not verify, wherever the next commit could stand: damage must not hide what follows. */
-function lastCommitOf(segment: ScannedSegment): FoundCommit | undefined {
+function* commitsOf(segment: ScannedSegment): Generator<FoundCommit> {
   const { scan, opener } = segment
-  let last: FoundCommit | undefined
   let offset: number | undefined = segmentHeaderSize
   while (offset !== undefined) {
     const whole = scan.frame(offset, true)
@@ -262,8 +290,7 @@ function lastCommitOf(segment: ScannedSegment): FoundCommit | undefined {
       continue
     }
     const found = whole ? commitAt(segment, offset) : undefined
-    if (found !== undefined) last = found
+    if (found !== undefined) yield found
     offset = found?.end ?? scan.findCommit(offset + 1)
   }
-  return last
 }
