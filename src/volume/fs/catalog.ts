@@ -28,8 +28,8 @@ export class Catalog {
     length: 0,
   }
 
-  constructor(store: FrameStore, cachePages: number, writable: boolean) {
-    this.tree = new Tree(store, this.live, cachePages, writable)
+  constructor(store: FrameStore, cacheSize: number, writable: boolean) {
+    this.tree = new Tree(store, this.live, cacheSize, writable)
     const memory = new ArrayBuffer(aligned(maxValueSize) + 64)
     this.words = new Uint32Array(memory)
     this.bytes = Buffer.from(memory)

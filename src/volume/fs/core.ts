@@ -89,8 +89,8 @@ export class Core {
     this.clock = options.clock ?? new Clock()
     this.readOnly = options.readOnly ?? false
     this.report = options.report ?? (() => undefined)
-    const pages = Math.max(16, Math.floor((options.cacheSize ?? 96 * megabyte) / pageSize))
-    this.catalog = new Catalog(store, pages, !this.readOnly)
+    const cacheSize = Math.max(16 * pageSize, options.cacheSize ?? 144 * megabyte)
+    this.catalog = new Catalog(store, cacheSize, !this.readOnly)
     this.inodes = new Inodes(this.catalog, 20_000)
     this.names = new Names(this.catalog)
     this.data = new FileData(store, this.catalog, this.inodes)

@@ -2,10 +2,11 @@
 import { CofferError } from "../../errors.ts"
 import type { FrameStore, Place } from "../frame-store.ts"
 import type { LiveTable } from "./live-table.ts"
-import { Page, pageSize, restorePage, storedLevel } from "./page.ts"
+import { capacityFor, type MemoryUse, Page, pageSize, restorePage, storedLevel } from "./page.ts"
 
 /** Pages that are used more often stay longer: names of many files stand in one leaf, attributes of few. */
 const maxHeat = 3
+/** Of each size of memory. */
 const spareCount = 64
 
 /**
@@ -20,15 +21,15 @@ export class PageCache {
   readonly #leaves: Page[] = []
   readonly #dirty: Page[][] = []
   /** Leaves that were dropped. Reused, page and memory: a new one for each load filled the heap with garbage. */
-  readonly #spare: Page[] = []
+  readonly #spare = new Map<number, Page[]>()
   readonly #stored = Buffer.alloc(pageSize)
   readonly #place: Place = { segment: 0, offset: 0, size: 0 }
   #hand = 0
   #dirtyCount = 0
-  #innerCount = 0
+  readonly #use: MemoryUse = { size: 0 }
   loads = 0
 
-  /** `capacity` counts pages. Not `writable`: what a replayed log has changed stays in memory, beside the capacity. */
+  /** `capacity` in bytes. Not `writable`: what a replayed log has changed stays in memory, beside the capacity. */
   constructor(store: FrameStore, live: LiveTable, capacity: number, writable = true) {
     this.#writable = writable
     this.#store = store
@@ -41,17 +42,17 @@ export class PageCache {
   }
 
   newPage(level: number): Page {
-    return this.#enter(this.#take(level))
+    return this.#enter(this.#take(level, pageSize))
   }
 
-  #take(level: number): Page {
-    const spare = level === 0 ? this.#spare.pop() : undefined
-    return spare ?? new Page(level, new ArrayBuffer(pageSize))
+  #take(level: number, capacity: number): Page {
+    const spare = level === 0 ? this.#spare.get(capacity)?.pop() : undefined
+    return spare ?? new Page(level, capacity, this.#use)
   }
 
   #enter(page: Page): Page {
     if (page.level === 0) this.#leaves.push(page)
-    else this.#innerCount += 1
+    this.#use.size += page.capacity
     return page
   }
 
@@ -76,6 +77,7 @@ export class PageCache {
 
   /** The page that stands there, of whatever level. */
   root(segment: number, offset: number, size: number): Page {
+    if (size > pageSize || size < 8) throw damaged(segment, offset, `a page of ${size} bytes`)
     this.#read(segment, offset, size, this.#stored)
     const level = storedLevel(this.#stored)
     if (level === undefined) throw damaged(segment, offset, "no page")
@@ -83,7 +85,8 @@ export class PageCache {
   }
 
   #load(segment: number, offset: number, size: number, level: number): Page {
-    const page = this.#take(level)
+    if (size > pageSize || size === 0) throw damaged(segment, offset, `a page of ${size} bytes`)
+    const page = this.#take(level, level === 0 ? capacityFor(size) : pageSize)
     try {
       this.#read(segment, offset, size, page.bytes)
       if (!restorePage(page, size)) throw damaged(segment, offset, `no page of level ${level}`)
@@ -100,7 +103,6 @@ export class PageCache {
   }
 
   #read(segment: number, offset: number, size: number, target: Buffer): void {
-    if (size > pageSize || size === 0) throw damaged(segment, offset, `a page of ${size} bytes`)
     const place = this.#place
     place.segment = segment
     place.offset = offset
@@ -109,9 +111,13 @@ export class PageCache {
   }
 
   #give(page: Page): void {
-    if (page.level > 0 || this.#spare.length >= spareCount) return
+    if (page.level > 0) return
+    const { capacity } = page
+    const spare = this.#spare.get(capacity) ?? []
+    if (spare.length === 0) this.#spare.set(capacity, spare)
+    if (spare.length >= spareCount) return
     page.reset()
-    this.#spare.push(page)
+    spare.push(page)
   }
 
   markDirty(page: Page): void {
@@ -134,7 +140,7 @@ export class PageCache {
     page.dirty = false
     page.parent = undefined
     page.count = -1
-    if (page.level > 0) this.#innerCount -= 1
+    if (page.level > 0) this.#use.size -= page.capacity
   }
 
   /** Gives a dirty page a new place; its parent learns of it. */
@@ -182,8 +188,8 @@ export class PageCache {
   }
 
   get needsTrim(): boolean {
-    const kept = this.#writable ? 0 : this.#dirtyCount
-    return this.#leaves.length + this.#innerCount - kept > this.#capacity
+    const kept = this.#writable ? 0 : this.#dirtyCount * pageSize
+    return this.#use.size - kept > this.#capacity
   }
 
   /** Drops leaves that were not used lately until the cache has its size; dirty ones are written first. */
@@ -206,6 +212,7 @@ export class PageCache {
     if (page.parent === undefined) return true
     if (page.heat > 0) {
       page.heat -= 1
+      if (!page.dirty) page.shrink()
       return true
     }
     if (page.dirty && !this.#writable) return true
@@ -214,6 +221,7 @@ export class PageCache {
   }
 
   #drop(page: Page): void {
+    this.#use.size -= page.capacity
     const last = this.#leaves.pop()
     if (last !== undefined && last !== page) this.#leaves[this.#hand] = last
     if (page.parent !== undefined) {

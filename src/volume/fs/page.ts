@@ -19,9 +19,20 @@ const maxLevel = 12
 
 const scratch = Buffer.alloc(pageSize)
 
+/** In memory a page that nobody changes has only as much as its stored form needs, rounded up to this. */
+const memoryStep = 2048
+
+/** Bytes of memory of the pages that count against a cache. */
+export interface MemoryUse {
+  size: number
+}
+
 export class Page {
-  readonly bytes: Buffer
-  readonly words: Uint32Array
+  bytes: Buffer
+  words: Uint32Array
+  /** How much of the gap between table and heap is left out in memory: a value at `p` of the page stands at `p - shift`. */
+  #shift: number
+  readonly #use: MemoryUse
   /** 0 is a leaf. */
   readonly level: number
   count = 0
@@ -43,10 +54,40 @@ export class Page {
   /** Where the last entry was inserted: runs of keys that ascend split there, and leave full pages. */
   lastInsert = -2
 
-  constructor(level: number, memory: ArrayBuffer) {
+  /** `capacity`: a multiple of `memoryStep`, up to `pageSize`. */
+  constructor(level: number, capacity: number, use: MemoryUse) {
+    this.#use = use
+    const memory = new ArrayBuffer(capacity)
     this.level = level
     this.bytes = Buffer.from(memory)
     this.words = new Uint32Array(memory)
+    this.#shift = pageSize - capacity
+  }
+
+  /** Bytes of memory. */
+  get capacity(): number {
+    return pageSize - this.#shift
+  }
+
+  /** Gives the page another memory, which holds all that it has. */
+  #move(capacity: number): void {
+    this.#use.size += capacity - this.capacity
+    const { bytes, heap } = this
+    const old = this.#shift
+    const memory = new ArrayBuffer(capacity)
+    this.bytes = Buffer.from(memory)
+    this.words = new Uint32Array(memory)
+    this.#shift = pageSize - capacity
+    this.bytes.set(bytes.subarray(0, headerSize + this.count * entrySize), 0)
+    this.bytes.set(bytes.subarray(heap - old, pageSize - old), heap - this.#shift)
+  }
+
+  /** Makes the memory as small as it can be. */
+  shrink(): void {
+    const capacity = capacityFor(this.used)
+    if (capacity === this.capacity) return
+    this.sweep()
+    this.#move(capacity)
   }
 
   /** As a new page: a leaf that was dropped is used again, so that looks make no garbage. */
@@ -75,6 +116,11 @@ export class Page {
 
   /** Offset of the value in `bytes`; a multiple of 4. */
   valueAt(index: number): number {
+    return this.#placeOf(index) - this.#shift
+  }
+
+  /** Where the value stands in the page of `pageSize` bytes. */
+  #placeOf(index: number): number {
     return (this.words[headerWords + index * entryWords + 4] as number) & 0xffff
   }
 
@@ -141,6 +187,7 @@ export class Page {
   /** Makes an entry with room for a value and returns where that stands. The caller has checked `fits`. */
   insert(index: number, hi: number, lo: number, size: number): number {
     const room = aligned(size)
+    if (this.#shift > 0) this.#move(pageSize)
     if (headerSize + (this.count + 1) * entrySize > this.heap - room) this.sweep()
     const words = this.words
     const k = headerWords + index * entryWords
@@ -160,10 +207,11 @@ export class Page {
     const old = aligned(this.valueSize(index))
     const room = aligned(size)
     if (old === room) {
-      this.words[k] = this.valueAt(index) | (size << 16)
+      this.words[k] = this.#placeOf(index) | (size << 16)
       return this.valueAt(index)
     }
     if (this.used - old + room > pageSize) return -1
+    if (this.#shift > 0) this.#move(pageSize)
     this.garbage += old
     this.words[k] = 0
     if (headerSize + this.count * entrySize > this.heap - room) this.sweep()
@@ -174,7 +222,7 @@ export class Page {
 
   remove(index: number): void {
     const size = aligned(this.valueSize(index))
-    if (this.valueAt(index) === this.heap) this.heap += size
+    if (this.#placeOf(index) === this.heap) this.heap += size
     else this.garbage += size
     const k = headerWords + index * entryWords
     const end = headerWords + this.count * entryWords
@@ -208,6 +256,7 @@ export class Page {
   /** Moves the values together, so that no garbage is left. */
   sweep(): void {
     if (this.garbage === 0) return
+    const shift = this.#shift
     let at = pageSize
     for (let i = 0; i < this.count; i += 1) {
       const k = headerWords + i * entryWords + 4
@@ -218,12 +267,12 @@ export class Page {
         continue
       }
       const room = aligned(size)
-      const source = slot & 0xffff
+      const source = (slot & 0xffff) - shift
       at -= room
       scratch.set(this.bytes.subarray(source, source + room), at)
       this.words[k] = at | (size << 16)
     }
-    this.bytes.set(scratch.subarray(at, pageSize), at)
+    this.bytes.set(scratch.subarray(at, pageSize), at - shift)
     this.heap = at
     this.garbage = 0
   }
@@ -238,13 +287,18 @@ export class Page {
     words[3] = this.heap
     const table = headerSize + this.count * entrySize
     target.set(this.bytes.subarray(0, table), 0)
-    target.set(this.bytes.subarray(this.heap, pageSize), table)
+    target.set(this.bytes.subarray(this.heap - this.#shift), table)
     return table + pageSize - this.heap
   }
 }
 
 export function aligned(size: number): number {
   return (size + 3) & ~3
+}
+
+/** The memory of a page whose stored form has this size. */
+export function capacityFor(size: number): number {
+  return Math.min(pageSize, Math.ceil(size / memoryStep) * memoryStep)
 }
 
 /** The level that a stored page says to have; undefined for what is none. */
@@ -264,7 +318,7 @@ export function restorePage(page: Page, size: number): boolean {
   const table = headerSize + count * entrySize
   if (size < headerSize || words[0] !== magic || words[1] !== page.level) return false
   if (heap > pageSize || table > heap || table + pageSize - heap !== size) return false
-  page.bytes.copyWithin(heap, table, size)
+  page.bytes.copyWithin(page.capacity - (pageSize - heap), table, size)
   page.count = count
   page.heap = heap
   if (page.level > 0) page.children.length = count

@@ -2,6 +2,7 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 import { MemoryStore } from "../store/memory-store.ts"
 import { LiveTable } from "./live-table.ts"
+import { pageSize } from "./page.ts"
 import { Tree } from "./tree.ts"
 
 function generator(seed: number): (below: number) => number {
@@ -48,7 +49,7 @@ for (const seed of [1, 2, 3, 4])
     const random = generator(seed)
     const store = new MemoryStore()
     const live = new LiveTable()
-    let tree = new Tree(store, live, 12)
+    let tree = new Tree(store, live, 12 * pageSize)
     const model: Model = new Map()
     for (let step = 0; step < 20_000; step += 1) {
       const hi = random(4) === 0 ? random(3) * big : random(40)
@@ -66,7 +67,7 @@ for (const seed of [1, 2, 3, 4])
         tree.cache.writeAll()
         assert.equal(tree.cache.dirtyCount, 0)
         const { segment, offset, size } = tree.root
-        tree = new Tree(store, live, 12)
+        tree = new Tree(store, live, 12 * pageSize)
         tree.open(segment, offset, size)
       }
     }
@@ -90,7 +91,7 @@ function finish(tree: Tree, model: Model, live: LiveTable): void {
 }
 
 test("values that grow at the front of a page keep their order", () => {
-  const tree = new Tree(new MemoryStore(), new LiveTable(), 1000)
+  const tree = new Tree(new MemoryStore(), new LiveTable(), 1000 * pageSize)
   const model: Model = new Map()
   for (let i = 0; i < 40; i += 1) put(tree, model, 9, i, 1500, i)
   for (const i of [10, 20, 0, 11, 21, 1, 30, 31, 32]) put(tree, model, 9, i, 4112, i + 100)
@@ -98,7 +99,7 @@ test("values that grow at the front of a page keep their order", () => {
 })
 
 test("ascending keys leave full pages", () => {
-  const tree = new Tree(new MemoryStore(), new LiveTable(), 1000)
+  const tree = new Tree(new MemoryStore(), new LiveTable(), 1000 * pageSize)
   for (let i = 0; i < 50_000; i += 1) tree.put(7, i, 28)
   for (let i = 0; i < 50_000; i += 1) tree.put(3, i, 28)
   tree.cache.writeAll()

@@ -18,8 +18,8 @@ export class Tree {
   page: Page
   index = 0
 
-  constructor(store: FrameStore, live: LiveTable, capacity: number, writable = true) {
-    this.cache = new PageCache(store, live, capacity, writable)
+  constructor(store: FrameStore, live: LiveTable, cacheSize: number, writable = true) {
+    this.cache = new PageCache(store, live, cacheSize, writable)
     this.#root = this.cache.newPage(0)
     this.cache.markDirty(this.#root)
     this.page = this.#root
