@@ -12,7 +12,8 @@ const timeoutMs = 35_000
 /** `https://HOST:PORT`, over kept-alive connections, each of which shows the pinned CAS before it carries a byte of ours. */
 export function httpTransport(url: string, casKey: Uint8Array): Transport {
   const base = baseOf(url)
-  const agent = pinningAgent(casKey)
+  const pending = new Set<TLSSocket>()
+  const agent = pinningAgent(casKey, pending)
   return {
     call: async (path, body) => {
       const text = JSON.stringify(body)
@@ -22,6 +23,7 @@ export function httpTransport(url: string, casKey: Uint8Array): Transport {
     },
     close: () => {
       agent.destroy()
+      for (const socket of pending) socket.destroy(new CofferError("io", `CAS at ${url}: given up`))
       return Promise.resolve()
     },
   }
@@ -36,7 +38,8 @@ function baseOf(url: string): URL {
   )
 }
 
-function pinningAgent(casKey: Uint8Array): Agent {
+/** `pending`: connections that the agent does not know yet; who closes it ends them, or they keep the process waiting. */
+function pinningAgent(casKey: Uint8Array, pending: Set<TLSSocket>): Agent {
   const agent = new Agent({ keepAlive: true, maxSockets: 64, keepAliveMsecs: 30_000 })
   agent.createConnection = (options, callback) => {
     // The certificate is self-made: what it must have is the signature of the pinned CAS, checked below, on every
@@ -51,8 +54,13 @@ function pinningAgent(casKey: Uint8Array): Agent {
       ALPNProtocols: ["http/1.1"],
     })
     const failed = (error: Error): void => callback?.(error, socket)
+    pending.add(socket)
+    socket.once("close", () => pending.delete(socket))
     socket.once("error", failed)
+    socket.setTimeout(timeoutMs, () => socket.destroy(noReply(`CAS at ${host}:${port}`)))
     socket.once("secureConnect", () => {
+      pending.delete(socket)
+      socket.setTimeout(0)
       socket.off("error", failed)
       try {
         requirePinned(socket.getPeerCertificate().raw, casKey)
@@ -101,15 +109,15 @@ function post(url: URL, agent: Agent, text: string): Promise<Reply> {
         response.on("error", (error) => reject(networkError(error, url)))
       },
     )
-    call.on("timeout", () =>
-      call.destroy(
-        new CofferError("io", `CAS at ${url.origin}: no reply within ${timeoutMs / 1000} s`, {
-          reason: "cas-timeout",
-        }),
-      ),
-    )
+    call.on("timeout", () => call.destroy(noReply(`CAS at ${url.origin}`)))
     call.on("error", (error) => reject(networkError(error, url)))
     call.end(text)
+  })
+}
+
+function noReply(who: string): CofferError {
+  return new CofferError("io", `${who}: no reply within ${timeoutMs / 1000} s`, {
+    reason: "cas-timeout",
   })
 }
 
