@@ -17,15 +17,22 @@ export function lacksDebian(): string | false {
   return spawnSync("mmdebstrap", ["--version"]).status === 0 ? false : "no mmdebstrap here"
 }
 
+const packagesOf = {
+  python3: "python3",
+  nodejs: "nodejs",
+  "python3-testsuite": "python3,libpython3.11-testsuite",
+} as const
+type RootfsName = keyof typeof packagesOf
+
 /**
  * The path of a tar: a minimal Debian with one package more. Made once with mmdebstrap, from the sources of the machine's
  * apt, and kept in the cache.
  */
-export function debianRootfs(packageName: "python3" | "nodejs", suite = "bookworm"): string {
+export function debianRootfs(packageName: RootfsName, suite = "bookworm"): string {
   const tar = join(cacheFolder(), `${suite}-${packageName}.tar`)
   if (existsSync(tar)) return tar
   const beside = join(cacheFolder(), `${suite}-${packageName}.${process.pid}.part.tar`)
-  const how = ["--quiet", "--variant=minbase", `--include=${packageName}`]
+  const how = ["--quiet", "--variant=minbase", `--include=${packagesOf[packageName]}`]
   const made = spawnSync("mmdebstrap", [...how, suite, beside], { encoding: "utf8" })
   if (made.status !== 0) {
     rmSync(beside, { force: true })
