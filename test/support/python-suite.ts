@@ -32,8 +32,8 @@ const own = new URL("../compat/", import.meta.url).pathname
 /** Outcome by `MODULE TEST`. */
 export type Outcomes = ReadonlyMap<string, string>
 
-function outcomesOf(text: string): Outcomes {
-  const lines = text.split("\n").flatMap((line) => {
+function outcomesOf(printed: string): Outcomes {
+  const lines = printed.split("\n").flatMap((line) => {
     const [, test = "", outcome = ""] = /^(\S+ \S+) (ok|skipped|failure|error)$/.exec(line) ?? []
     return test === "" ? [] : [[test, outcome] as const]
   })
