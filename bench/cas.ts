@@ -31,7 +31,7 @@ const option = (name: string, otherwise: number): number => {
 async function serve(dir: string): Promise<void> {
   const begin = performance.now()
   const { cas } = await openEmbeddedCas(dir)
-  await cas.verify()
+  await cas.guard()
   const server = await serveCas({
     cas,
     host: "127.0.0.1",

@@ -101,6 +101,11 @@ function broken(sequence: number, wanted: string, found: string): CofferError {
   )
 }
 
+/** The chain alone, for an entry whose words are not needed: what the head binds was written by us. */
+export function followChain(previous: Uint8Array, line: Uint8Array): Uint8Array {
+  return sha256(concatBytes(labelBytes("casAudit"), previous, line.subarray(65)))
+}
+
 /** Keys of log rows sort as their numbers. */
 export function logKey(sequence: number): string {
   return String(sequence).padStart(16, "0")

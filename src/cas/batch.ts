@@ -46,7 +46,7 @@ export interface Finished {
   readonly writes: readonly Write[]
   readonly changes: readonly Change[]
   /** Of its log entries. */
-  readonly hashes: readonly string[]
+  readonly hashes: readonly Uint8Array[]
 }
 
 interface BatchOptions {
@@ -137,7 +137,7 @@ export class Batch {
     const { sealer } = this.#options
     const writes: Write[] = []
     const changes: Change[] = []
-    const hashes: string[] = []
+    const hashes: Uint8Array[] = []
     let sum = BigInt(`0x${this.#before.sum}`)
     for (const [place, { value }] of this.#overlay) {
       const [table, key] = split(place)
@@ -153,7 +153,7 @@ export class Batch {
       sequence += 1
       const entry = auditLine(hash, { sequence, time: this.#time, kind, subject, detail })
       hash = entry.hash
-      hashes.push(hash)
+      hashes.push(Buffer.from(hash, "hex"))
       writes.push({ table: "log", key: logKey(sequence), value: Buffer.from(entry.line, "utf8") })
     }
     const commit = this.#before.commit + 1

@@ -64,7 +64,7 @@ export class HashPrefixes {
     return this.#count
   }
 
-  push(hash: string): void {
+  push(hash: Uint8Array): void {
     if (this.#count === this.#list.length) {
       const more = new BigUint64Array(this.#list.length * 2)
       more.set(this.#list)
@@ -74,12 +74,18 @@ export class HashPrefixes {
     this.#count += 1
   }
 
+  /** Forgets all after the first `count`. */
+  cut(count: number): void {
+    this.#count = Math.min(this.#count, count)
+  }
+
   /** True when entry `index` (from 0) is there and begins as `hash` does. */
-  fits(index: number, hash: string): boolean {
+  fits(index: number, hash: Uint8Array): boolean {
     return index >= 0 && index < this.#count && this.#list[index] === prefixOf(hash)
   }
 }
 
-function prefixOf(hash: string): bigint {
-  return BigInt(`0x${hash.slice(0, 16)}`)
+function prefixOf(hash: Uint8Array): bigint {
+  if (hash.length !== 32) throw new TypeError("a hash has 32 bytes")
+  return new DataView(hash.buffer, hash.byteOffset).getBigUint64(0)
 }

@@ -1,7 +1,8 @@
 /** Hot path: every row that is read. */
 import { z } from "zod"
+import { fromHex, toHex } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
-import { type AuditPoint, followAudit, genesisHash, logKey } from "./audit.ts"
+import { type AuditPoint, followChain, genesisHash, logKey } from "./audit.ts"
 import { Fingerprints, HashPrefixes } from "./fingerprints.ts"
 import { casRollback } from "./head.ts"
 import { addWeight, type RowSealer } from "./rows.ts"
@@ -102,21 +103,23 @@ export class Guard {
     head: Head,
     onProgress: (done: number) => void = () => undefined,
   ): Promise<void> {
-    let point = this.#point
-    const hashes: string[] = []
-    for await (const { value } of allRows(reader, "log", logKey(point.sequence))) {
-      point = followAudit(point, Buffer.from(value).toString("utf8"))
-      hashes.push(point.hash)
-      if (hashes.length % 1000 === 0) onProgress(hashes.length)
+    const from = this.#point.sequence
+    let last: Uint8Array = fromHex(this.#point.hash) ?? new Uint8Array()
+    for await (const { value } of allRows(reader, "log", logKey(from))) {
+      last = followChain(last, value)
+      this.#hashes.push(last)
+      if (this.#hashes.count % 1000 === 0) onProgress(this.#hashes.count)
     }
-    if (point.sequence !== head.sequence || point.hash !== head.hash)
+    const point = { sequence: this.#hashes.count, hash: toHex(last) }
+    if (point.sequence !== head.sequence || point.hash !== head.hash) {
+      this.#hashes.cut(from)
       throw new CofferError(
         "integrity",
         `audit log: wanted it to end at entry ${head.sequence} (${head.hash}), found its end at ${point.sequence} (${point.hash})`,
-        { reason: "audit-chain" },
+        { reason: "audit-chain", hint: "coffer cas audit verify says which entry is broken" },
       )
-    for (const hash of hashes) this.#hashes.push(hash)
-    this.#point = { sequence: point.sequence, hash: point.hash }
+    }
+    this.#point = point
   }
 
   /** What other processes have committed since. False: too much, everything must be read again. */
@@ -142,7 +145,7 @@ export class Guard {
   }
 
   /** After our own commit. */
-  advance(head: Head, changes: readonly Change[], hashes: readonly string[]): void {
+  advance(head: Head, changes: readonly Change[], hashes: readonly Uint8Array[]): void {
     for (const { table, key, weight } of changes)
       this.#rows.set(this.#sealer.place(table, key), low(weight))
     for (const hash of hashes) this.#hashes.push(hash)
@@ -165,7 +168,7 @@ export class Guard {
   }
 
   requireEntry(sequence: number, hash: string): void {
-    if (!this.#hashes.fits(sequence - 1, hash))
+    if (!this.#hashes.fits(sequence - 1, fromHex(hash) ?? new Uint8Array()))
       throw casRollback(`entry ${sequence} as it was written`, hash.slice(0, 16))
   }
 }
@@ -196,7 +199,7 @@ function hex(value: bigint): string {
   return value.toString(16).padStart(16, "0")
 }
 
-async function* allRows(reader: Reader, table: Table, from = "") {
+export async function* allRows(reader: Reader, table: Table, from = "") {
   let after = from
   for (;;) {
     const rows = await reader.range(table, "", after, 1000)

@@ -1,8 +1,8 @@
 /** Hot path: every request that changes something. */
 import type { KeyObject } from "node:crypto"
-import { type AuditPoint, genesisHash, logKey } from "./audit.ts"
+import { type AuditPoint, followAudit, genesisHash, logKey } from "./audit.ts"
 import { Batch, type Finished, hashAt, type Transaction } from "./batch.ts"
-import { Guard, type Head, headKey, headSchema, type ValueTable } from "./guard.ts"
+import { allRows, Guard, type Head, headKey, headSchema, type ValueTable } from "./guard.ts"
 import { casRollback, type SignedHead, signHead } from "./head.ts"
 import type { RowSealer } from "./rows.ts"
 import type { Backend, Reader } from "./store/backend.ts"
@@ -173,6 +173,7 @@ export class Ledger {
    * chain is broken, `rollback` when single rows are not those of the head. `onProgress` counts rows.
    */
   async verify(onProgress?: (done: number) => void): Promise<AuditPoint> {
+    await this.#options.backend.snapshot(followLog)
     return (await this.#readAll(onProgress)).point
   }
 
@@ -193,4 +194,11 @@ export class Ledger {
   count(table: ValueTable): Promise<number> {
     return this.#options.backend.count(table)
   }
+}
+
+/** Each entry in full: names the first one that is broken. */
+async function followLog(reader: Reader): Promise<void> {
+  let point: AuditPoint = { sequence: 0, hash: genesisHash }
+  for await (const { value } of allRows(reader, "log"))
+    point = followAudit(point, Buffer.from(value).toString("utf8"))
 }

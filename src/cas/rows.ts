@@ -1,6 +1,6 @@
 /** Hot path: every row of every request. */
-import { createCipheriv, createDecipheriv } from "node:crypto"
-import { canonicalJson, concatBytes, type JsonValue, utf8 } from "../bytes/index.ts"
+import { createCipheriv, createDecipheriv, hash } from "node:crypto"
+import { canonicalJson, type JsonValue, utf8 } from "../bytes/index.ts"
 import { hkdfSha256, hmacSha256, labelBytes, randomBytes } from "../crypto/index.ts"
 import { CofferError } from "../errors.ts"
 import type { Table } from "./store/backend.ts"
@@ -17,12 +17,16 @@ const none = new Uint8Array()
  */
 export class RowSealer {
   readonly #rowKey: Uint8Array
-  readonly #stateKey: Uint8Array
+  readonly #weigh: (table: Table, key: string, sealed: Uint8Array) => string
+  readonly #locate: (name: string) => string
 
   /** `master`: 32 bytes. */
   constructor(master: Uint8Array) {
     this.#rowKey = hkdfSha256(master, none, labelBytes("casRowKey"), 32)
-    this.#stateKey = hkdfSha256(master, none, labelBytes("casStateKey"), 32)
+    const stateKey = hkdfSha256(master, none, labelBytes("casStateKey"), 32)
+    const [weigh, locate] = [quickHmac(stateKey), quickHmac(stateKey, labelBytes("casRowPlace"))]
+    this.#weigh = (table, key, sealed) => weigh(`${table}\0${key}\0`, sealed)
+    this.#locate = (name) => locate(name, none)
   }
 
   seal(table: Table, key: string, value: JsonValue): Uint8Array {
@@ -62,8 +66,7 @@ export class RowSealer {
 
   /** Where a row stands, as 64 bits that nobody without the key can aim at. */
   place(table: Table, key: string): bigint {
-    const mac = hmacSha256(this.#stateKey, concatBytes(labelBytes("casRowPlace"), aad(table, key)))
-    return Buffer.from(mac.buffer, mac.byteOffset, 8).readBigUInt64BE() || 1n
+    return BigInt(`0x${this.#locate(`${table}\0${key}\0`).slice(0, 16)}`) || 1n
   }
 
   #keyOf(salt: Uint8Array): Uint8Array {
@@ -76,8 +79,40 @@ export class RowSealer {
    */
   weight(table: Table, key: string, sealed: Uint8Array | undefined): bigint {
     if (sealed === undefined) return 0n
-    const mac = hmacSha256(this.#stateKey, concatBytes(aad(table, key), sealed))
-    return BigInt(`0x${Buffer.from(mac).toString("hex")}`)
+    return BigInt(`0x${this.#weigh(table, key, sealed)}`)
+  }
+}
+
+const blockSize = 64
+
+/**
+ * HMAC-SHA256 of `prefix ‖ text ‖ bytes` in hex, by two one-shot hashes over one reused buffer: a third of the time of
+ * an Hmac object, and verification makes two for each row of the database.
+ */
+function quickHmac(
+  key: Uint8Array,
+  prefix: Uint8Array = none,
+): (text: string, bytes: Uint8Array) => string {
+  const outer = Buffer.alloc(blockSize + 32, 0x5c)
+  const start = blockSize + prefix.length
+  let inner = Buffer.alloc(4096)
+  const begin = (): void => {
+    inner.fill(0x36, 0, blockSize)
+    for (const [i, byte] of key.entries()) inner[i] = 0x36 ^ byte
+    inner.set(prefix, blockSize)
+  }
+  for (const [i, byte] of key.entries()) outer[i] = 0x5c ^ byte
+  begin()
+  return (text, bytes) => {
+    const most = start + text.length * 3 + bytes.length
+    if (most > inner.length) {
+      inner = Buffer.alloc(most * 2)
+      begin()
+    }
+    const at = start + inner.write(text, start, "utf8")
+    inner.set(bytes, at)
+    outer.set(hash("sha256", inner.subarray(0, at + bytes.length), "buffer"), blockSize)
+    return hash("sha256", outer, "hex")
   }
 }
 

@@ -54,12 +54,7 @@ class Connection implements Reader {
     const from = after > prefix ? after : prefix
     // Keys are ASCII, so this is above all keys with the prefix.
     const rows = this.of(table).range.all(from, `${prefix}\u{10ffff}`, limit)
-    return Promise.resolve(
-      rows.map(({ key, value }) => ({
-        key: String(key),
-        value: value instanceof Uint8Array ? value : new Uint8Array(),
-      })),
-    )
+    return Promise.resolve(rows.map(rowOf))
   }
 
   of(table: Table): Statements {
@@ -67,6 +62,11 @@ class Connection implements Reader {
     if (found === undefined) throw new TypeError(`no table ${table}`)
     return found
   }
+}
+
+function rowOf(row: Record<string, unknown>): Row {
+  const { key, value } = row
+  return { key: String(key), value: value instanceof Uint8Array ? value : new Uint8Array() }
 }
 
 function prepare(database: DatabaseSync, table: Table): Statements {
