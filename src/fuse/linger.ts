@@ -1,4 +1,3 @@
-// ARCHITECT to H1: read /tmp/h1/NOTE-FROM-ARCHITECT.md now: a SCHED_IDLE spinner thread gives 3 to 5 times more than this. Remove this line then.
 // Hot path: between a reply and the next request.
 
 const longest = 0.2
