@@ -3,7 +3,6 @@ import { Worker } from "node:worker_threads"
 import { CofferError } from "../errors.ts"
 import { type FuseMetrics, metricsMemory, readMetrics } from "../fuse/index.ts"
 import { createWaker, openFuse, wake } from "../sys/index.ts"
-import { activityMemory } from "./awake.ts"
 import {
   type FromServer,
   gate,
@@ -93,7 +92,6 @@ class Host {
       waker: this.#waker,
       metrics: this.metrics,
       signals: this.#signals.buffer,
-      activity: activityMemory(),
       request,
     }
     // A promise that nobody awaits yet must not end the process: the same error reaches `open` or `ended`.
