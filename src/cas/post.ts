@@ -1,6 +1,7 @@
 /** Hot path: every call of the protocol. Straight from the socket: a web framework's objects cost as much as the work. */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { CofferError, type ErrorCode } from "../errors.ts"
+import type { BodyBudget } from "./body-budget.ts"
 import type { Cas } from "./cas.ts"
 import type { Route } from "./routes.ts"
 import { parseStrictJson } from "./strict-json.ts"
@@ -24,18 +25,21 @@ export interface Answered {
   readonly reason: string
 }
 
+/** Who sends, and what the server has for them. */
+export interface Arrival {
+  readonly from: string
+  readonly allowed: boolean
+  readonly budget: BodyBudget
+}
+
 /** Reads, performs and answers one call; never throws. */
 export async function answerPost(
   cas: Cas,
   route: Route,
   incoming: IncomingMessage,
-  asker: { readonly from: string; readonly allowed: boolean },
+  { from, allowed, budget }: Arrival,
 ): Promise<Answered> {
-  if (!asker.allowed)
-    return failure(
-      new CofferError("io", "too many requests from this address", { reason: "rate-limit" }),
-      429,
-    )
+  if (!allowed) return tooMany
   const type = incoming.headers["content-type"]?.split(";")[0]?.trim().toLowerCase()
   if (type !== "application/json")
     return failure(
@@ -45,9 +49,9 @@ export async function answerPost(
       415,
     )
   try {
-    const body = await bodyOf(incoming)
+    const body = await bodyOf(incoming, budget)
     if (body === undefined) return failure(tooLarge, 413)
-    const reply = await route.call(cas, parseStrictJson(textOf(body)), asker.from)
+    const reply = await route.call(cas, parseStrictJson(textOf(body)), from)
     return { status: 200, body: JSON.stringify(reply), reason: "" }
   } catch (error) {
     // What is not a CofferError is a fault of ours, and its words could hold anything: they stay here.
@@ -58,6 +62,16 @@ export async function answerPost(
     return failure(known, statusOf[known.code])
   }
 }
+
+export const tooMany = failure(
+  new CofferError("io", "too many requests from this address", { reason: "rate-limit" }),
+  429,
+)
+
+const noRoom = new CofferError("io", "too many request bodies at a time", {
+  reason: "busy",
+  hint: "ask again a little later",
+})
 
 const tooLarge = new CofferError(
   "config",
@@ -73,18 +87,35 @@ export function errorBody({ code, reason, message, hint, facts }: CofferError): 
   return JSON.stringify({ error: { code, reason, message, hint, facts } })
 }
 
-/** The whole body, never more than the limit in memory; undefined when it is larger. */
-function bodyOf(incoming: IncomingMessage): Promise<Buffer | undefined> {
-  if (Number(incoming.headers["content-length"] ?? 0) > maxBody) return Promise.resolve(undefined)
+/** The whole body, never more than the limits in memory; undefined when it is larger than one may be. */
+async function bodyOf(incoming: IncomingMessage, budget: BodyBudget): Promise<Buffer | undefined> {
+  if (Number(incoming.headers["content-length"] ?? 0) > maxBody) return undefined
+  const held = { size: 0 }
+  try {
+    return await collect(incoming, budget, held)
+  } finally {
+    budget.give(held.size)
+  }
+}
+
+/** `held.size`: what was taken from the budget so far. */
+function collect(
+  incoming: IncomingMessage,
+  budget: BodyBudget,
+  held: { size: number },
+): Promise<Buffer | undefined> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = []
-    let size = 0
     incoming.on("data", (chunk: Buffer) => {
-      size += chunk.length
-      if (size > maxBody) {
-        incoming.pause()
-        resolve(undefined)
-      } else chunks.push(chunk)
+      const fits = held.size + chunk.length <= maxBody
+      if (fits && budget.take(chunk.length)) {
+        held.size += chunk.length
+        chunks.push(chunk)
+        return
+      }
+      incoming.pause()
+      if (fits) reject(noRoom)
+      else resolve(undefined)
     })
     incoming.on("end", () => resolve(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)))
     incoming.on("error", reject)
@@ -112,7 +143,10 @@ export const replyHeaders = {
 
 export function send(outgoing: ServerResponse, { status, body }: Answered): void {
   // The rest of a body that was not read is not waited for.
-  const headers = status === 413 ? { ...replyHeaders, connection: "close" as const } : replyHeaders
+  const headers =
+    status === 413 || status === 503
+      ? { ...replyHeaders, connection: "close" as const }
+      : replyHeaders
   outgoing.writeHead(status, { ...headers, "content-length": Buffer.byteLength(body) })
   outgoing.end(body)
 }

@@ -28,8 +28,9 @@ export class RateLimit {
     }
     bucket.tokens = Math.min(burst, bucket.tokens + ((now - bucket.at) / 1000) * perSecond)
     bucket.at = now
-    if (bucket.tokens < cost) return false
-    bucket.tokens -= cost
+    const price = Math.min(cost, burst)
+    if (bucket.tokens < price) return false
+    bucket.tokens -= price
     return true
   }
 }

@@ -25,6 +25,8 @@ export interface Route {
   readonly reply: z.ZodType
   /** True when repeating it after a lost reply is harmless. */
   readonly repeatable: boolean
+  /** What it counts for in the limit of requests, by the CPU time that it takes. */
+  readonly cost: number
   /** `from`: the address of who asks, for the log. */
   call(cas: Cas, body: unknown, from?: string): Promise<unknown>
 }
@@ -35,12 +37,14 @@ interface Definition<Q extends z.ZodType> {
   readonly request: Q
   readonly reply: z.ZodType
   readonly repeatable: boolean
+  readonly cost?: number
   handle(cas: Cas, request: z.output<Q>, from: string | undefined): Promise<unknown>
 }
 
 function route<Q extends z.ZodType>(definition: Definition<Q>): Route {
-  const { path, summary, request, reply, repeatable } = definition
+  const { path, summary, request, reply, repeatable, cost = 1 } = definition
   return {
+    cost,
     path,
     summary,
     request,
@@ -97,6 +101,7 @@ export const routes: readonly Route[] = [
     request: attestRequestSchema,
     reply: attestReplySchema,
     repeatable: false,
+    cost: 20,
     handle: async (cas, request, from) => ({ answer: (await cas.attest(request, from)).answer }),
   }),
   route({
@@ -145,6 +150,7 @@ export const routes: readonly Route[] = [
     request: signedActSchema,
     reply: actReplySchema,
     repeatable: false,
+    cost: 200,
     handle: (cas, request, from) => cas.act(request, from),
   }),
 ]

@@ -150,6 +150,72 @@ test("malformed, oversized, deep, duplicated, mistyped: an error each", async ()
   assert.equal((await send("/readyz", "", {}, "GET")).text, "ready\n")
 })
 
+test("bodies that do not come to an end share one budget; an address has its share of connections", async () => {
+  const small = await serveCas({
+    cas,
+    host: "127.0.0.1",
+    port: 0,
+    bodies: 3_000_000,
+    connections: 4,
+    log: () => undefined,
+  })
+  const open: TLSSocket[] = []
+  try {
+    const url = new URL(small.url)
+    const dial = () =>
+      new Promise<TLSSocket | undefined>((resolve) => {
+        const options = { host: url.hostname, port: Number(url.port), rejectUnauthorized: false }
+        const socket = connect(options, () => resolve(socket))
+        socket.on("error", () => resolve(undefined))
+        open.push(socket)
+      })
+    const head = `POST /v1/acts HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2000000\r\n\r\n`
+    const half = async () => {
+      const socket = await dial()
+      socket?.write(head + " ".repeat(1_600_000))
+      return socket
+    }
+    await half()
+    const second = await half()
+    const answer = await new Promise<string>((resolve) =>
+      second?.once("data", (data: Buffer) => resolve(data.toString())),
+    )
+    assert.match(answer, /^HTTP\/1\.1 503[^]*"busy"/)
+    await Promise.all([dial(), dial(), dial(), dial()])
+    assert.equal(await dial(), undefined)
+    for (const socket of open) socket.destroy()
+    // What was taken is given back.
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    assert.equal(
+      (await send("/v1/info", "{}", { "content-type": "application/json" }, "POST", small.url))
+        .status,
+      200,
+    )
+  } finally {
+    for (const socket of open) socket.destroy()
+    await small.close()
+  }
+})
+
+test("too many requests of one address are refused, GET too", async () => {
+  const slow = await serveCas({
+    cas,
+    host: "127.0.0.1",
+    port: 0,
+    rate: 0.001,
+    log: () => undefined,
+  })
+  try {
+    const json = { "content-type": "application/json" }
+    assert.equal((await send("/v1/acts", "{}", json, "POST", slow.url)).status, 400)
+    const second = await send("/v1/info", "{}", json, "POST", slow.url)
+    assert.equal(`${second.status} ${second.text.includes("rate-limit")}`, "429 true")
+    assert.equal((await send("/healthz", "", {}, "GET", slow.url)).status, 429)
+  } finally {
+    await slow.close()
+  }
+})
+
 test("the OpenAPI document names every call", async () => {
   const document = JSON.parse((await send("/openapi.json", "", {}, "GET")).text) as {
     readonly openapi: string

@@ -5,11 +5,12 @@ import type { AddressInfo } from "node:net"
 import { getRequestListener } from "@hono/node-server"
 import { type Context, Hono } from "hono"
 import { CofferError, fromSystem } from "../errors.ts"
+import { BodyBudget } from "./body-budget.ts"
 import { type Cas, casVersion } from "./cas.ts"
 import { Metrics } from "./metrics.ts"
 import { mountPage } from "./page/routes.ts"
-import { answerPost, errorBody, replyHeaders, send } from "./post.ts"
-import { type Rate, RateLimit } from "./rate-limit.ts"
+import { answerPost, errorBody, replyHeaders, send, tooMany } from "./post.ts"
+import { networkOf, type Rate, RateLimit } from "./rate-limit.ts"
 import { openApiDocument, routeOf } from "./routes.ts"
 import { makeServerTls } from "./tls.ts"
 
@@ -32,8 +33,12 @@ export interface ServerOptions {
   readonly pageHost?: string
   /** More names for the certificate. */
   readonly names?: readonly string[]
-  /** Requests per second and address; default 20,000. */
+  /** Requests per second and address; default 20,000. An attestation counts for 20, an act for 200. */
   readonly rate?: number
+  /** Connections of one address at a time; default 512. */
+  readonly connections?: number
+  /** Bytes of request bodies under way, of all connections; default 64 MiB. */
+  readonly bodies?: number
   log(event: LogEvent): void
 }
 
@@ -65,13 +70,37 @@ export async function serveCas(options: ServerOptions): Promise<CasServer> {
     options.pagePort === undefined
       ? undefined
       : await listen(pageOf(options.cas, metrics), undefined, tls, pageHost, options.pagePort)
+  limitConnections(api, options.connections ?? 512)
+  const following = setInterval(() => {
+    options.cas.keepUp().catch(() => undefined) // the next request says what is wrong
+  }, 2000)
   return {
     url: urlOf(api, options.host),
     pageUrl: page === undefined ? undefined : urlOf(page, pageHost),
     close: async () => {
+      clearInterval(following)
       await Promise.all([stop(api), page === undefined ? undefined : stop(page)])
     },
   }
+}
+
+/** One address cannot take all the connections that there are. */
+function limitConnections(server: Server, most: number): void {
+  const open = new Map<string, number>()
+  server.on("connection", (socket) => {
+    const key = networkOf(socket.remoteAddress ?? "")
+    const count = (open.get(key) ?? 0) + 1
+    if (count > most) {
+      socket.destroy()
+      return
+    }
+    open.set(key, count)
+    socket.once("close", () => {
+      const left = (open.get(key) ?? 1) - 1
+      if (left === 0) open.delete(key)
+      else open.set(key, left)
+    })
+  })
 }
 
 function urlOf(server: Server, host: string): string {
@@ -145,17 +174,21 @@ async function ready(cas: Cas, context: Context): Promise<Response> {
   }
 }
 
-/** Calls of the protocol; false: another path, for somebody else. */
+/** Calls of the protocol; false: another path, for somebody else. The limits are for all. */
 function postHandler(options: ServerOptions, metrics: Metrics): Handler {
   const limit = new RateLimit(rateOf(options.rate ?? 20_000))
+  const budget = new BodyBudget(options.bodies ?? 64 * 1_048_576)
   return (incoming, outgoing) => {
     const route = incoming.method === "POST" ? routeOf(incoming.url ?? "") : undefined
-    if (route === undefined) return false
+    const from = incoming.socket.remoteAddress ?? ""
+    const allowed = limit.allows(from, route?.cost ?? 1)
+    if (route === undefined) {
+      if (!allowed) send(outgoing, tooMany)
+      return !allowed
+    }
     void (async () => {
       const begin = performance.now()
-      const remote = incoming.socket.remoteAddress ?? ""
-      const asker = { from: remote, allowed: limit.allows(remote) }
-      const answered = await answerPost(options.cas, route, incoming, asker)
+      const answered = await answerPost(options.cas, route, incoming, { from, allowed, budget })
       send(outgoing, answered)
       const ms = performance.now() - begin
       const { status, reason } = answered
@@ -166,7 +199,7 @@ function postHandler(options: ServerOptions, metrics: Metrics): Handler {
         status,
         reason,
         ms: Math.round(ms * 10) / 10,
-        remote,
+        remote: from,
       })
     })()
     return true
@@ -174,7 +207,7 @@ function postHandler(options: ServerOptions, metrics: Metrics): Handler {
 }
 
 function rateOf(perSecond: number): Rate {
-  return { burst: perSecond, perSecond }
+  return { burst: Math.max(1, perSecond), perSecond }
 }
 
 type Handler = (incoming: IncomingMessage, outgoing: ServerResponse) => boolean
