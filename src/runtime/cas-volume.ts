@@ -50,5 +50,29 @@ export function openCasVolume(
       { reason: "volume-protection" },
     )
   const request: CasVolumeRequest = { directory, target, policy, grant, root, seed }
-  return ServedMount.open({ worker: workerUrl("cas-volume", import.meta.url), request, onIncident })
+  const worker = workerUrl("cas-volume", import.meta.url)
+  return ServedMount.open({ worker, request, onIncident }).catch((error: unknown) => {
+    throw error instanceof CofferError && error.reason === "emptied"
+      ? withRemedies(error, nameOf(policy, grant), directory)
+      : error
+  })
+}
+
+function nameOf(policy: string, { name, instance }: VolumeGrant): string {
+  return instance === 0 ? `${policy}/${name}` : `${policy}/${name}/${instance}`
+}
+
+/** A volume that the CAS knows, and a directory with nothing in it: whoever runs this chooses what is to be. */
+function withRemedies(error: CofferError, volume: string, directory: string): CofferError {
+  const { code, message, facts } = error
+  return new CofferError(code, `volume ${volume}: ${message}`, {
+    cause: error,
+    facts,
+    reason: "emptied",
+    hint: [
+      `one of three: (1) mount the directory that holds the volume, in place of ${directory}`,
+      `(2) if it is lost, begin anew, by whoever may update the policy: coffer volume reset ${volume} --yes --key KEY.pem`,
+      "(3) for another replica, give each a volume of its own: instances: N in the policy, and --instance I with coffer run (annotation io.coffer.instance with an engine)",
+    ].join("; "),
+  })
 }

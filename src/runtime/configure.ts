@@ -24,7 +24,9 @@ export interface CasChoice {
   readonly imageKey?: Uint8Array | undefined
   /** What vouches for the enclave; undefined: this process, on the platform `insecure-sim`. */
   readonly node: NodeConfig | undefined
-  /** True when another container of this node that lives has the volume, by `POLICY/VOLUME`. */
+  /** Which of the policy's instances this is, for replicas with a volume each; default 0. */
+  readonly instance?: number | undefined
+  /** True when another container of this node that lives has the volume, by `POLICY/VOLUME/INSTANCE`. */
   readonly inUse: (volume: string) => boolean
 }
 
@@ -127,15 +129,16 @@ interface Subject {
 
 async function attest(client: CasClient, sealed: SealedBinary, subject: Subject): Promise<Answer> {
   const { policy, service, choice } = subject
+  const { instance = 0 } = choice
   const names = sealed.manifest.regions.flatMap((region) =>
     region.kind === "volume" ? [region.volume] : [],
   )
   const volumes = [...new Set(names)].map((name) => ({
     // Writing or reading: what the policy grants.
     name,
-    instance: 0,
+    instance,
     // A container of ours that was killed has left its lease behind; one that lives keeps it.
-    takeover: !choice.inUse(`${policy}/${name}`),
+    takeover: !choice.inUse(`${policy}/${name}/${instance}`),
   }))
   const node = await openNode(choice.node)
   try {

@@ -34,7 +34,7 @@ export async function ensureLocalPolicy(
   const key = ed25519File(join(directory, "operator.key"))
   const { manifest } = file.sealed
   const before = await readPolicy(cas, key, manifest.name)
-  if (before !== undefined && !accept) return
+  if (before === "foreign" || (before !== undefined && !accept)) return
   const regions = localRegions(file, imageKey)
   const document = localPolicy(file, regions, toHex(rawPublicKey(key)), before?.hash)
   if (before !== undefined && trusts(before.document, document, manifest.name)) return
@@ -127,6 +127,8 @@ async function readPolicy(cas: Cas, key: KeyObject, name: string) {
     return result.verb === "read-policy" ? result : undefined
   } catch (error) {
     if (error instanceof CofferError && error.reason === "policy-unknown") return undefined
+    // A person has made it: then it counts as it is.
+    if (error instanceof CofferError && error.reason === "act-read") return "foreign"
     throw error
   }
 }

@@ -17,6 +17,6 @@ export function remember(
     manifest: Buffer.from(sealed.manifestPages).toString("utf8").replace(/\0*$/, ""),
     volumes: (configured?.answer.volumes ?? [])
       .filter(({ access }) => access === "write")
-      .map(({ name }) => `${configured?.policy ?? ""}/${name}`),
+      .map(({ name, instance }) => `${configured?.policy ?? ""}/${name}/${instance}`),
   })
 }

@@ -1,15 +1,27 @@
 import { spawnSync } from "node:child_process"
-import { closeSync, readFileSync } from "node:fs"
-import { join } from "node:path"
+import { readFileSync } from "node:fs"
+import { join, resolve } from "node:path"
 import type { AnchorTarget } from "../cas/index.ts"
+import { CofferError, fromSystem } from "../errors.ts"
 import type { NodeConfig } from "../node/index.ts"
 import { sealedPath } from "../protect/index.ts"
+import { type GlobalOptions, parseCreate } from "./command-line.ts"
 import { type Enclave, startEnclave } from "./enclave.ts"
-import { parseEngineConfig } from "./engine-config.ts"
+import { type EngineConfig, isSandbox, parseEngineConfig } from "./engine-config.ts"
 import { Monitor } from "./monitor.ts"
 import type { OciLog } from "./oci-log.ts"
-import { defaultBase, isRunning, isVolumeInUse, type ProcessMark, removePlace } from "./place.ts"
+import {
+  collectStale,
+  defaultBase,
+  isRunning,
+  isVolumeInUse,
+  makePlace,
+  markOf,
+  placeOf,
+  removePlace,
+} from "./place.ts"
 import { remember } from "./remember.ts"
+import { findRunc } from "./runc.ts"
 import { type MeasuredFile, openSealedIn } from "./sealed-image.ts"
 
 /** The CAS of a machine, and what vouches for its enclaves. */
@@ -22,74 +34,128 @@ export interface Machine {
 export const defaultCasDirectory = "/var/lib/coffer/cas"
 /** NAME/SERVICE. Whoever starts the container chooses among the policies that accept its MrEnclave; each has keys of its own. */
 const policyAnnotation = "io.coffer.policy"
+/** 0 to 9999: replicas with a volume each. */
+const instanceAnnotation = "io.coffer.instance"
 
-/** What `coffer-oci create` asks of the shield that it starts. */
-export interface ShieldOrder {
+function instanceOf(text: string | undefined): number {
+  if (text === undefined || /^\d{1,4}$/.test(text)) return Number(text ?? 0)
+  throw new CofferError(
+    "config",
+    `annotations: ${instanceAnnotation}: wanted a number from 0 to 9999, found ${text}`,
+  )
+}
+
+/** `coffer-oci create`, as the engine has called it. */
+export interface CreateCall {
+  readonly global: GlobalOptions
+  readonly rest: readonly string[]
+  /** conmon or containerd's shim, which waits for the container and has it deleted. */
+  readonly engine: number
+  /** The engine's standard descriptors, in the shield: the service's. */
+  readonly stdio: readonly [number, number, number]
+}
+
+/** A container that is to be created. */
+interface Order {
   readonly place: string
   readonly id: string
-  /** The engine's bundle. */
-  readonly bundle: string
+  readonly root: string
+  readonly config: EngineConfig
   /** runc and its global options. */
   readonly runc: readonly string[]
   /** runc's options of `create`. */
   readonly passed: readonly string[]
-  /** The service's standard descriptors, in the shield. */
   readonly stdio: readonly [number, number, number]
-  /** Who called us: conmon or containerd's shim, which waits for the container and has it deleted. */
-  readonly engine: ProcessMark
 }
 
 /**
  * The shield of one container: makes the enclave, lets runc create the container in it, and serves its files until the
- * container has ended. `created` is told once: undefined, or what went wrong. Resolves when nothing is left.
+ * container has ended. `created` is told once: runc's status, or what went wrong. Resolves when nothing is left.
  */
 export async function serveContainer(
-  order: ShieldOrder,
+  call: CreateCall,
   machine: Machine,
   log: OciLog,
-  created: (error: unknown) => void,
+  created: (outcome: number | Error) => void,
+): Promise<void> {
+  const engine = markOf(call.engine)
+  let order: Order | undefined
+  try {
+    order = orderOf(call)
+    if (order === undefined) created(createPlain(call))
+    else await serve(order, machine, log, created)
+  } catch (error) {
+    created(error instanceof Error ? error : new Error(String(error)))
+  }
+  if (order !== undefined && !isRunning(engine)) deleteOrphan(order)
+}
+
+/** Undefined for a sandbox container, which is no service of anybody's. */
+function orderOf({ global, rest, stdio }: CreateCall): Order | undefined {
+  const { id, bundle, passed } = parseCreate(rest)
+  const config = parseEngineConfig(readConfig(bundle))
+  if (isSandbox(config)) return undefined
+  const place = placeOf(defaultBase, global.root, id)
+  const runc = [findRunc(), ...global.given]
+  return { place, id, root: resolve(bundle, config.root.path), config, runc, passed, stdio }
+}
+
+function readConfig(bundle: string): string {
+  try {
+    return readFileSync(join(bundle, "config.json"), "utf8")
+  } catch (error) {
+    throw fromSystem(error, "config.json")
+  }
+}
+
+function createPlain({ global, rest, stdio }: CreateCall): number {
+  const words = [...global.given, "create", ...rest]
+  return spawnSync(findRunc(), words, { stdio: [...stdio] }).status ?? 1
+}
+
+async function serve(
+  order: Order,
+  machine: Machine,
+  log: OciLog,
+  created: (outcome: number | Error) => void,
 ): Promise<void> {
   let enclave: Enclave | undefined
   let monitor: Monitor | undefined
   const { place, runc, id } = order
   const kill = [...runc, "kill", "--all", id, "KILL"]
+  collectStale(defaultBase)
+  makePlace(place)
   try {
     enclave = await create(order, machine, log)
     const status = await enclave.exited
-    if (status !== 0) {
-      enclave.stop()
-      created({ runcStatus: status })
-    } else {
-      const made = enclave
-      // Without a monitor the service would outlive us: so it ends now, and we with it.
+    const made = enclave
+    if (status !== 0) made.stop()
+    // Without a monitor the service would outlive us: so it ends now, and we with it.
+    else
       monitor = new Monitor(kill, () => {
         log.write("error", "the monitor has died, and the container is killed")
         new Monitor(kill, () => undefined).killNow()
         made.stop()
       })
-      created(undefined)
-    }
+    created(status)
     await enclave.ended
   } catch (error) {
     enclave?.stop()
-    created(error)
+    throw error
   } finally {
     monitor?.end()
     removePlace(place)
-    if (!isRunning(order.engine)) deleteOrphan(order)
   }
 }
 
 /** Nobody will ask for it: conmon has been killed, and podman then forgets the container without telling its runtime. */
-function deleteOrphan({ runc: [program = "", ...words], id }: ShieldOrder): void {
+function deleteOrphan({ runc: [program = "", ...words], id }: Order): void {
   spawnSync(program, [...words, "delete", "--force", id], { stdio: "ignore" })
 }
 
-async function create(order: ShieldOrder, machine: Machine, log: OciLog): Promise<Enclave> {
-  const { place, id } = order
-  const config = parseEngineConfig(readFileSync(join(order.bundle, "config.json"), "utf8"))
-  const root = join(order.bundle === "" ? "." : order.bundle, "rootfs")
-  const file = openSealedIn(config.root.path.startsWith("/") ? config.root.path : root, sealedPath)
+async function create(order: Order, machine: Machine, log: OciLog): Promise<Enclave> {
+  const { place, id, config } = order
+  const file = openSealedIn(order.root, sealedPath)
   try {
     const command = [...order.runc, "create", "--bundle", place, ...order.passed, id]
     const enclave = await startEnclave({
@@ -101,6 +167,7 @@ async function create(order: ShieldOrder, machine: Machine, log: OciLog): Promis
       cas: {
         target: casTarget(machine),
         policy: config.annotations?.[policyAnnotation],
+        instance: instanceOf(config.annotations?.[instanceAnnotation]),
         // An engine is no person: another image gets the volumes by `coffer run --accept`, or by a policy.
         accept: false,
         node: machine.node,
@@ -109,7 +176,6 @@ async function create(order: ShieldOrder, machine: Machine, log: OciLog): Promis
       stdio: order.stdio,
       onIncident: (incident) => log.write("error", incident.message, { incident }),
     })
-    for (const fd of order.stdio) closeSync(fd)
     report(enclave, file, log)
     remember(place, id, enclave, file)
     return enclave

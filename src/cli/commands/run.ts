@@ -18,6 +18,7 @@ import {
 } from "../../runtime/index.ts"
 import { lookup, readPieces } from "../../tree/index.ts"
 import type { Io } from "../io.ts"
+import { wholeNumber } from "../numbers.ts"
 import { report } from "../report.ts"
 import { readKeyFile } from "../volume-source.ts"
 
@@ -29,6 +30,7 @@ interface Options {
   readonly nodeConfig: string
   readonly accept?: true
   readonly keys?: string
+  readonly instance?: number
   readonly quiet?: true
 }
 
@@ -65,6 +67,11 @@ export function runCommand(io: Io): Command {
     .option(
       "--keys <file>",
       "with the embedded CAS: key of the image's encrypted content, once; it is kept there",
+    )
+    .option(
+      "--instance <n>",
+      "which of the policy's instances this is, for replicas with a volume each",
+      wholeNumber(0, 9999),
     )
     .option("--quiet", "say nothing but errors")
     .addHelpText(
@@ -113,6 +120,7 @@ async function run(image: string, args: readonly string[], options: Options, io:
         node,
         policy: options.policy,
         accept: options.accept === true,
+        instance: options.instance,
         imageKey: options.keys === undefined ? undefined : readKeyFile(options.keys),
       },
       terminal,
