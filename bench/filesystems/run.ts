@@ -3,17 +3,19 @@
  *
  *   --quick            small sizes, for development
  *   --rounds N         default 3; each round runs every filesystem once, so that drift of the machine hits all
+ *   --minutes N        default 20: a round that would not end in time is not begun
  *   --only a,b         these filesystems
+ *   --without a,b      all but these; CryFS is the slowest
  *   --rows text        rows whose name contains the text
  *   --dir DIR          a folder on the disk to measure, default /var/tmp
  *   --json FILE        the figures, also as JSON
  */
 import { spawnSync } from "node:child_process"
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
-import { cpus, release } from "node:os"
+import { cpus, loadavg, release } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
-import { median, table } from "./report.ts"
+import { median, table, verdicts, verdictTable } from "./report.ts"
 import { type Bench, fullSizes, quickSizes, type Row, rows } from "./rows.ts"
 import { type DaemonUse, daemonUse, type System, systems } from "./systems.ts"
 
@@ -102,27 +104,32 @@ async function benchFilesystems(argv: readonly string[]): Promise<void> {
     options: {
       quick: { type: "boolean", default: false },
       rounds: { type: "string", default: "3" },
+      minutes: { type: "string", default: "20" },
       only: { type: "string" },
+      without: { type: "string" },
       rows: { type: "string", default: "" },
       dir: { type: "string", default: "/var/tmp" },
       json: { type: "string" },
     },
   })
-  const names = values.only?.split(",")
-  const measured = systems
-    .filter((system) => system.absent === undefined && (names?.includes(system.name) ?? true))
-    .map((system): Measured => ({ system, figures: new Map(), use: [] }))
+  const measured = chosenSystems(values.only, values.without).map(
+    (system): Measured => ({ system, figures: new Map(), use: [] }),
+  )
   const chosen = rows.filter((row) => row.name.includes(values.rows))
   const work = mkdtempSync(join(values.dir, "coffer-bench-"))
   try {
     const tarFile = join(work, "tree.tar")
     makeTar(tarFile)
     const base = { sizes: values.quick ? quickSizes : fullSizes, tarFile }
-    for (let i = 0; i < Number(values.rounds); i += 1) {
+    const end = performance.now() + Number(values.minutes) * 60_000
+    let longest = 0
+    for (let i = 0; i < Number(values.rounds) && performance.now() + longest < end; i += 1) {
+      const begin = performance.now()
       for (const entry of measured) {
         const home = join(work, `${entry.system.name}-${i}`)
         keep(entry, await round(entry.system, chosen, home, base))
       }
+      longest = Math.max(longest, performance.now() - begin)
     }
   } finally {
     progress("")
@@ -131,12 +138,26 @@ async function benchFilesystems(argv: readonly string[]): Promise<void> {
   report(measured, chosen, values.json)
 }
 
+/** Unless it is named, `coffer-nopin` is left out: `coffer-periodic` is as fast and keeps more. */
+function chosenSystems(only: string | undefined, without = ""): System[] {
+  const wanted = only?.split(",")
+  const unwanted = ["coffer-nopin", ...without.split(",")]
+  const chosen = systems.filter(({ name }) => wanted?.includes(name) ?? !unwanted.includes(name))
+  for (const { name, absent } of chosen)
+    if (absent !== undefined) console.error(`bench: not measured: ${name}: ${absent}`)
+  return chosen.filter(({ absent }) => absent === undefined)
+}
+
 function report(
   measured: readonly Measured[],
   chosen: readonly Row[],
   jsonFile: string | undefined,
 ): void {
   const machine = `${cpus().length} cores (${cpus()[0]?.model ?? "?"}), Linux ${release()}, Node.js ${process.version}`
+  const rounds = Math.max(0, ...measured.map(({ use }) => use.length))
+  const load = loadavg()
+    .map((value) => value.toFixed(1))
+    .join(", ")
   const medians = measured.map(({ system, figures, use }) => ({
     name: system.name,
     note: system.note,
@@ -144,9 +165,12 @@ function report(
     cpuSeconds: median(use.map(({ cpuSeconds }) => cpuSeconds)),
     peakRss: median(use.map(({ peakRss }) => peakRss)),
   }))
-  process.stdout.write(`${machine}\n\n${table(medians, chosen)}`)
-  if (jsonFile !== undefined)
-    writeFileSync(jsonFile, `${JSON.stringify({ machine, systems: medians }, undefined, 2)}\n`)
+  const judged = verdicts(medians, chosen)
+  const head = `${machine}, load at the end ${load}, medians of ${rounds}`
+  process.stdout.write(`${head}\n\n${table(medians, chosen)}\n${verdictTable(judged)}`)
+  if (jsonFile === undefined) return
+  const all = { machine, rounds, load, systems: medians, verdicts: judged }
+  writeFileSync(jsonFile, `${JSON.stringify(all, undefined, 2)}\n`)
 }
 
 if (import.meta.main) await benchFilesystems(process.argv.slice(2))

@@ -151,14 +151,21 @@ function key(home: string): string {
   return join(home, "key")
 }
 
-/** Coffer with a local pin file (`--pin`), or with none. */
-function coffer(name: string, pin: boolean): System {
+const pinNotes = {
+  strict: "freshness strict: an fsync returns when the pin file has moved too",
+  periodic: "freshness periodic: the pin file moves within a second",
+  none: "no pin file: an older state would not be noticed, as with the peers",
+}
+
+/** Coffer with a local pin file (`--pin`) in one of its two modes, or with none. */
+function coffer(name: string, pin: keyof typeof pinNotes): System {
   const daemons = new Map<string, ChildProcess>()
   const program = join(import.meta.dirname, "..", "..", "coffer")
-  const pinned = (home: string) => (pin ? ["--pin", join(home, "pin")] : [])
+  const pinned = (home: string) => (pin === "none" ? [] : ["--pin", join(home, "pin")])
+  const mode = pin === "none" ? [] : ["--pin-mode", pin]
   return {
     name,
-    note: pin ? "pin file, moved at each synced commit" : "no pin",
+    note: pinNotes[pin],
     absent: undefined,
     create(home) {
       const at = folders(home)
@@ -167,7 +174,16 @@ function coffer(name: string, pin: boolean): System {
     },
     async mount(home) {
       const at = paths(home)
-      const args = ["volume", "mount", at.store, at.mnt, "--key-file", key(home), ...pinned(home)]
+      const args = [
+        "volume",
+        "mount",
+        at.store,
+        at.mnt,
+        "--key-file",
+        key(home),
+        ...pinned(home),
+        ...mode,
+      ]
       const daemon = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] })
       daemons.set(home, daemon)
       await mounted(daemon, at.mnt)
@@ -203,8 +219,9 @@ function mounted(daemon: ChildProcess, mnt: string): Promise<void> {
 
 export const systems: readonly System[] = [
   native,
-  coffer("coffer", true),
-  coffer("coffer-nopin", false),
+  coffer("coffer", "strict"),
+  coffer("coffer-periodic", "periodic"),
+  coffer("coffer-nopin", "none"),
   gocryptfs,
   cryfs,
   securefs,
