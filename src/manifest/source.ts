@@ -75,6 +75,12 @@ const serviceSchema = z.strictObject({
   stopSignal: z.enum(signals).optional(),
 })
 
+/** Paths that `protect --minimise` embeds though the trace did not see them. */
+const globSchema = z
+  .string({ error: "an absolute path, with * ? ** where wanted" })
+  .max(4095, "at most 4095 characters")
+  .regex(/^\/[^\0]*$/, "an absolute path, with * ? ** where wanted")
+
 const sourceSchema = z.strictObject({
   version: z.literal(1, { error: "1" }),
   name: nameSchema.optional(),
@@ -86,6 +92,7 @@ const sourceSchema = z.strictObject({
     })
     .prefault({}),
   regions: z.array(regionSchema).max(1024).optional(),
+  keep: z.array(globSchema).max(1024).default([]),
   cas: z.strictObject({ publicKey: hashSchema }).optional(),
 })
 

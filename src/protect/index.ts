@@ -6,6 +6,7 @@
  * is written whole or not at all.
  */
 export { annotationKeys, type StoredRegion, sealedPath, storesPath } from "./image.ts"
+export { type Coverage, type FileSum, minimise } from "./minimise.ts"
 export { imageKeySecret, policySkeleton } from "./policy-skeleton.ts"
 export { type ProtectInput, type ProtectResult, protectImage } from "./protect.ts"
 export { openService, storesOf } from "./resolve.ts"

@@ -45,7 +45,9 @@ export function minimise(
   for (const { path } of walk(root)) classes.set(path, classOf(path, input.trace, declared))
   const kept = new Set<ByteString>(["/" as ByteString])
   for (const [path, found] of classes) if (found !== "leftOut") addWithParents(kept, path)
-  for (const path of [...kept]) for (const place of behindSymlink(root, path)) addWithParents(kept, place)
+  // What is added on the way is visited too: a symlink may lead to another.
+  for (const path of kept)
+    for (const place of behindSymlink(root, path)) addWithParents(kept, place)
   return {
     root: filtered(root, "", kept),
     coverage: coverageOf(root, { ...input, classes, kept }),
@@ -59,7 +61,11 @@ function classOf(path: ByteString, trace: Trace, declared: (path: ByteString) =>
 }
 
 function addWithParents(kept: Set<ByteString>, path: ByteString): void {
-  for (let at = path; !kept.has(at) && at !== ""; at = at.slice(0, at.lastIndexOf("/")) as ByteString)
+  for (
+    let at = path;
+    !kept.has(at) && at !== "";
+    at = at.slice(0, at.lastIndexOf("/")) as ByteString
+  )
     kept.add(at)
 }
 

@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process"
 import { randomBytes } from "node:crypto"
 import { existsSync, readFileSync } from "node:fs"
 import { toHex } from "../bytes/index.ts"
@@ -32,6 +33,10 @@ export interface RunOptions {
   /** Standard input and output are a terminal. */
   readonly terminal: boolean
   readonly onIncident: (incident: Incident) => void
+  /** Descriptor of the service's standard output; default 1. */
+  readonly stdout?: number
+  /** Where to write what of the binary filesystem was used, for `protect --trace`. */
+  readonly trace?: string
   /** Called once, when the service is about to start. */
   readonly onStart: (running: Running) => void
 }
@@ -69,13 +74,14 @@ export async function runAlone(options: RunOptions): Promise<number> {
       config,
       sealedPath,
       command: [...runc, "run", "--bundle", place, id],
-      stdio: [0, 1, 2],
+      stdio: [0, options.stdout ?? 1, 2],
       cas: {
         ...options.cas,
         inUse: (volume) => isVolumeInUse(defaultBase, volume),
       },
       ownGroup: !options.terminal,
       onIncident: options.onIncident,
+      trace: options.trace,
     })
     const { child, mrEnclave, bundle } = enclave
     const ended = enclave
@@ -88,6 +94,8 @@ export async function runAlone(options: RunOptions): Promise<number> {
       signal: (name) => child.kill(name),
     })
     const status = await enclave.exited
+    // Who kills runc leaves its container running: it would hold the shield for ever.
+    if (status > signalBase) endContainer(runc.slice(0, 3), id)
     if (status !== 0) requireStarted(place)
     await enclave.ended
     return status
@@ -99,6 +107,12 @@ export async function runAlone(options: RunOptions): Promise<number> {
     monitor?.end()
     removePlace(place)
   }
+}
+
+const signalBase = 128
+
+function endContainer([program = "", ...words]: readonly string[], id: string): void {
+  spawnSync(program, [...words, "delete", "--force", id], { stdio: "ignore" })
 }
 
 /** A service that ends with 1 and a runc that cannot start it look the same but for the log. */

@@ -3,6 +3,7 @@ import { openBinfs } from "../binfs/index.ts"
 import { CofferError, fromSystem } from "../errors.ts"
 import { type ByteSource, VerifiedSource } from "../verity/index.ts"
 import { BinfsFileSystem } from "./binfs-file-system.ts"
+import { TracedBinfs } from "./traced-binfs.ts"
 
 /** A binary filesystem in a file: in a sealed binary, or an image with its hash tree behind it. */
 export interface BinfsRequest {
@@ -14,6 +15,8 @@ export interface BinfsRequest {
   readonly hashOffset: number
   /** 32 bytes. */
   readonly rootHash: Uint8Array
+  /** Where to write what was used, for `protect --trace`. */
+  readonly trace?: string
 }
 
 /** Opens it; each block is verified against the root hash on every read from the disk. */
@@ -21,7 +24,11 @@ export function buildBinfs(request: BinfsRequest): BinfsFileSystem {
   const fd = openFile(request.path)
   try {
     const source = new VerifiedSource(fileSource(fd, request.path), request)
-    return new BinfsFileSystem(openBinfs(source), () => closeSync(fd))
+    const reader = openBinfs(source)
+    const close = (): void => closeSync(fd)
+    return request.trace === undefined
+      ? new BinfsFileSystem(reader, close)
+      : new TracedBinfs(request.trace, reader, close)
   } catch (error) {
     closeSync(fd)
     throw error

@@ -19,6 +19,7 @@ import type { Io } from "../io.ts"
 import { wholeNumber } from "../numbers.ts"
 import { formatSize, type Progress, progressBar } from "../progress.ts"
 import { readText } from "../read-text.ts"
+import { UsedFiles } from "../trace-options.ts"
 import { writeText } from "../write-text.ts"
 
 interface Options {
@@ -30,6 +31,10 @@ interface Options {
   readonly accessKey?: string
   readonly report?: string
   readonly keys?: string
+  readonly trace?: true
+  readonly traceWith?: string
+  readonly traceFile?: string
+  readonly minimise?: true
   readonly json?: true
 }
 
@@ -41,7 +46,8 @@ export function protectCommand(io: Io): Command {
       "<src>",
       "the image: oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE or -, docker://NAME, or a local name",
     )
-    .argument("<dst>", "the protected image, written the same way")
+    .argument("[dst]", "the protected image, written the same way; not needed with --trace alone")
+    .argument("[command...]", "after --: what --trace runs in place of the image's command")
     .option(
       "-f, --file <coffer.yaml>",
       "what is protected how; default ./coffer.yaml if there is one, else all code is measured",
@@ -65,6 +71,19 @@ export function protectCommand(io: Io): Command {
     .option("--sign <key.pem>", "sign the sealed binary with this RSA-3072 key (exponent 3)")
     .option("--isv-prod-id <n>", "product id in the signature", wholeNumber(0, 65_535), 0)
     .option("--isv-svn <n>", "security version in the signature", wholeNumber(0, 65_535), 0)
+    .option("--trace", "run the service once, and say which files it used and which it missed")
+    .option(
+      "--trace-with <command>",
+      "with --trace: a shell command here that uses the service; when it ends, the service is stopped",
+    )
+    .option(
+      "--trace-file <file>",
+      "with --trace: add what was found to this file; with --minimise alone: read it from there",
+    )
+    .option(
+      "--minimise",
+      "embed only the files that the trace used, and those under keep in coffer.yaml",
+    )
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
@@ -74,12 +93,38 @@ The same image and the same coffer.yaml give the same MrEnclave and the same ima
 Examples:
   coffer protect localhost/shop:1 localhost/shop:1-protected
   coffer protect oci:shop:1 oci:shop:1-protected --policy-out shop-policy.yaml --report shop.html
+  coffer protect oci:shop:1 --trace --trace-with 'curl --retry-connrefused --retry 9 localhost:8080'
+  coffer protect oci:shop:1 oci:shop:1-protected --minimise --trace -- /usr/bin/python3 /app/main.py
   podman save shop:1 | coffer protect docker-archive:- docker-archive:- | podman load`,
     )
-    .action((from: string, to: string, options: Options) => protect(from, to, options, io))
+    .action((from: string, _to, _words, options: Options, command: Command) => {
+      const { to, words } = operandsOf(command)
+      return protect(from, to, { options, words, io })
+    })
 }
 
-async function protect(from: string, to: string, options: Options, io: Io): Promise<void> {
+/** Commander makes no difference between the words before and after `--`. */
+function operandsOf(command: Command): { to: string | undefined; words: readonly string[] } {
+  const { rawArgs: raw = [] } = (command.parent ?? {}) as { readonly rawArgs?: readonly string[] }
+  const dashes = raw.indexOf("--")
+  const behind = dashes === -1 ? 0 : raw.length - dashes - 1
+  const [, to, ...more] = command.args.slice(0, command.args.length - behind)
+  if (more.length > 0)
+    throw new CofferError("usage", `wanted one source and one target, found ${more[0]} as well`)
+  return { to, words: command.args.slice(command.args.length - behind) }
+}
+
+interface Asked {
+  readonly options: Options
+  /** What stands after `--`. */
+  readonly words: readonly string[]
+  readonly io: Io
+}
+
+async function protect(from: string, to: string | undefined, asked: Asked): Promise<void> {
+  const { options, words, io } = asked
+  if (to === undefined && (options.trace === undefined || options.minimise === true))
+    throw new CofferError("usage", "wanted a target image, found none")
   const { accessKey, policyOut, report: page } = options
   const reference = parseImageReference(from)
   const beside = new Map<string, string>()
@@ -89,16 +134,36 @@ async function protect(from: string, to: string, options: Options, io: Io): Prom
       `--access-key: wanted 64 lower-case hex digits, found '${accessKey}'`,
       { hint: "coffer keygen --access KEY.pem makes a key and prints its public half" },
     )
-  const keys = new ImageKey(options.keys)
+  const service = readService(options.file)
+  const name = nameOf(from)
   const bars: Progress[] = []
+  const progress = (step: string) => {
+    bars.at(-1)?.end()
+    const bar = progressBar(io, step)
+    bars.push(bar)
+    return bar.update
+  }
+  const used = new UsedFiles(
+    { from: reference, service, name, progress, command: words, io },
+    options,
+  )
+  const keys = new ImageKey(options.keys)
   try {
+    await used.prepare()
+    if (to === undefined) {
+      bars.at(-1)?.end()
+      const coverage = used.report()
+      if (options.json === true) io.print(JSON.stringify({ coverage }))
+      return
+    }
     const result = await protectImage({
       from: reference,
       to: parseImageReference(to),
-      service: readService(options.file),
-      name: nameOf(from),
+      service,
+      name,
       ...signing(options, io),
-      key: (name) => keys.of(name),
+      ...used.selection,
+      key: (of) => keys.of(of),
       input: process.stdin,
       output: (bytes) => io.write(bytes),
       onSealed(sealed, source, regions) {
@@ -106,16 +171,11 @@ async function protect(from: string, to: string, options: Options, io: Io): Prom
         if (policyOut !== undefined) beside.set(policyOut, policySkeleton(sealed, who))
         if (page !== undefined) beside.set(page, reportPage(sealedReport(sealed, source)))
       },
-      progress(step) {
-        bars.at(-1)?.end()
-        const bar = progressBar(io, step)
-        bars.push(bar)
-        return bar.update
-      },
+      progress,
     })
     bars.at(-1)?.end()
     for (const [file, text] of beside) writeText(file, text)
-    report(io, to, result, { ...options, keyFile: keys.file })
+    report(io, to, result, { ...options, keyFile: keys.file, coverage: used.report() })
   } finally {
     bars.at(-1)?.end()
   }
@@ -157,6 +217,8 @@ interface Said {
   readonly accessKey?: string
   /** With the key of encrypted content. */
   readonly keyFile: string | undefined
+  /** For `--json`. */
+  readonly coverage: unknown
 }
 
 function report(io: Io, to: string, result: ProtectResult, said: Said): void {
@@ -166,7 +228,7 @@ function report(io: Io, to: string, result: ProtectResult, said: Said): void {
   const say =
     to === "docker-archive:-" ? (line: string) => io.warn(line) : (line: string) => io.print(line)
   if (said.json === true) {
-    say(JSON.stringify({ ...facts, keyFile: said.keyFile }))
+    say(JSON.stringify({ ...facts, keyFile: said.keyFile, coverage: said.coverage }))
     return
   }
   say(`protected  ${to}`)
