@@ -5,20 +5,11 @@ import { loadNodeConfig } from "../node/index.ts"
 import { type CommandLine, splitCommandLine } from "./command-line.ts"
 import { OciLog } from "./oci-log.ts"
 import { findRunc } from "./runc.ts"
-import {
-  defaultCasDirectory,
-  type Machine,
-  type ShieldOrder,
-  serveContainer,
-} from "./shield-process.ts"
-import { create, deleteContainer, exec, type Outcome, replyOf } from "./verbs.ts"
-
-const self = [process.execPath, ...process.execArgv, process.argv[1] ?? ""]
+import { defaultCasDirectory, type Machine, serveContainer } from "./shield-process.ts"
+import { deleteContainer, exec, type Outcome } from "./verbs.ts"
 
 async function perform({ global, verb, rest }: CommandLine): Promise<Outcome> {
   switch (verb ?? "") {
-    case "create":
-      return create(global, rest, self)
     case "delete":
       return deleteContainer(global, rest)
     case "exec":
@@ -39,18 +30,28 @@ async function perform({ global, verb, rest }: CommandLine): Promise<Outcome> {
   }
 }
 
-async function shield({ global, rest }: CommandLine): Promise<void> {
+/**
+ * `shield ENGINE-PID … create …`: the launcher starts the shield itself, with the engine's standard descriptors as 3, 4 and 5, and
+ * waits for one line on 6: the status to end with.
+ */
+async function shield(engine: number, line: CommandLine): Promise<void> {
   // An engine signals whole process groups; the shield's end is the container's end and nothing else.
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, () => undefined)
-  const order = JSON.parse(rest[0] ?? "") as ShieldOrder
+  const { global, rest } = line
   const log = new OciLog(global)
   let told = false
-  await serveContainer(order, machineOf(log), log, (error) => {
-    if (told) return
-    told = true
-    writeSync(6, JSON.stringify(replyOf(error)))
-    closeSync(6)
-  })
+  await serveContainer(
+    { global, rest, engine, stdio: [3, 4, 5] },
+    machineOf(log),
+    log,
+    (outcome) => {
+      if (told) return
+      told = true
+      if (outcome instanceof Error) report(outcome, line, engineErrors)
+      writeSync(6, `${outcome instanceof Error ? 1 : outcome}\n`)
+      for (const fd of [3, 4, 5, 6]) closeSync(fd)
+    },
+  )
 }
 
 /** A machine that is configured is what its configuration says; on another one, tests choose. */
@@ -72,20 +73,23 @@ function machineOf(log: OciLog): Machine {
 }
 
 async function main(argv: readonly string[]): Promise<void> {
+  if (argv[0] === "shield") return shield(Number(argv[1]), splitCommandLine(argv.slice(2)))
   const line = splitCommandLine(argv)
-  if (line.verb === "shield") return shield(line)
   try {
     const outcome = await perform(line)
     if (outcome.kind === "exit") process.exitCode = outcome.status
     // oxlint-disable-next-line node/no-process-env -- an entry: runc gets what we got
     else process.execve?.(outcome.argv[0] ?? "", [...outcome.argv], process.env)
   } catch (error) {
-    report(error, line)
+    report(error, line, ownErrors)
     process.exitCode = 1
   }
 }
 
-function report(error: unknown, { global }: CommandLine): void {
+const ownErrors = 2
+const engineErrors = 5
+
+function report(error: unknown, { global }: CommandLine, fd: number): void {
   const known = error instanceof CofferError
   const hint = known && error.hint !== undefined ? `; hint: ${error.hint}` : ""
   const message = error instanceof Error ? error.message : String(error)
@@ -94,7 +98,7 @@ function report(error: unknown, { global }: CommandLine): void {
     `coffer: ${message}${hint}`,
     known ? { code: error.code, reason: error.reason } : {},
   )
-  process.stderr.write(`coffer-oci: ${message}${hint}\n`)
+  writeSync(fd, `coffer-oci: ${message}${hint}\n`)
 }
 
 await main(process.argv.slice(2))

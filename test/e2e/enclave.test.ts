@@ -40,9 +40,11 @@ if '--wait' in sys.argv:
   time.sleep(60)
 sys.exit(7)
 `
+// Other runs of this test on the machine have other names.
+const serviceName = `e2e-${process.pid}`
 const yaml = JSON.stringify({
   version: 1,
-  name: "e2e",
+  name: serviceName,
   service: {
     argv: ["/usr/bin/python3", "-c", program],
     args: { allow: ["--wait", "--port=[0-9]+"] },
@@ -98,7 +100,7 @@ async function makeProtected(): Promise<void> {
     from: parseImageReference(`oci:${folder}/source:1`),
     to: parseImageReference(`oci:${folder}/protected:1`),
     service: parseCofferYaml(yaml, "coffer.yaml"),
-    name: "e2e",
+    name: serviceName,
     input: noInput(),
     output: () => undefined,
     progress: () => () => undefined,
@@ -145,7 +147,9 @@ function leftovers(): string[] {
   const found = [...mounts, ...stdout.split("\n")].filter(
     (line) => line.includes("/run/coffer/") || line.includes("coffer-monitor"),
   )
-  return found.filter((line) => line.includes("e2e") || line.includes(" fuse.coffer "))
+  return found.filter(
+    (line) => line.includes(serviceName) || line.includes(folder) || line.includes(" fuse.coffer "),
+  )
 }
 
 void describe("an enclave", { skip: lacks() }, () => {
@@ -169,7 +173,7 @@ void describe("an enclave", { skip: lacks() }, () => {
     assert.equal(status, 7, stderr)
     assert.match(stdout, /written upper args \['--port=80'\] stdin ''/)
     assert.match(stdout, /count 1 env C.UTF-8 Europe\/Berlin/)
-    assert.match(stderr, /^coffer: e2e, MrEnclave [0-9a-f]{64}, platform insecure-sim/)
+    assert.match(stderr, /^coffer: e2e-\d+, MrEnclave [0-9a-f]{64}, platform insecure-sim/)
     assert.deepEqual(leftovers(), [])
   })
 
