@@ -89,7 +89,7 @@ export class Core {
     this.clock = options.clock ?? new Clock()
     this.readOnly = options.readOnly ?? false
     this.report = options.report ?? (() => undefined)
-    const cacheSize = Math.max(16 * pageSize, options.cacheSize ?? 144 * megabyte)
+    const cacheSize = Math.max(16 * pageSize, options.cacheSize ?? 128 * megabyte)
     this.catalog = new Catalog(store, cacheSize, !this.readOnly)
     this.inodes = new Inodes(this.catalog, 20_000)
     this.names = new Names(this.catalog)
