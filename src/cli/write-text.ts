@@ -1,10 +1,7 @@
 import { writeFileSync } from "node:fs"
-import { fromSystem } from "../errors.ts"
+import { writeWhole } from "./whole-file.ts"
 
+/** All of it, or the file that was there before. */
 export function writeText(file: string, text: string): void {
-  try {
-    writeFileSync(file, text)
-  } catch (error) {
-    throw fromSystem(error, `write ${file}`)
-  }
+  writeWhole(file, {}, (fd) => writeFileSync(fd, text))
 }

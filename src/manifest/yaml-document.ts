@@ -30,7 +30,7 @@ export function parseYaml<Schema extends z.ZodType>(
   if (broken !== undefined)
     throw new CofferError(
       "config",
-      `${place(broken.pos[0])}: wanted YAML, found: ${broken.message}`,
+      `${place(broken.pos[0])}: wanted YAML, found: ${unquoted(broken.message)}`,
     )
   const value = plainValue(document, file)
   const parsed = schema.safeParse(value)
@@ -44,6 +44,12 @@ export function parseYaml<Schema extends z.ZodType>(
       .join("\n"),
     { reason: `${what}-document`, facts: { field: pathText(found[0]?.path ?? []) } },
   )
+}
+
+/** Without what it quotes of the file: that may be a key, given by mistake, or no text at all. */
+function unquoted(message: string): string {
+  const [words = ""] = message.split(/["\n]/)
+  return words.replace(/[:\s]+$/, "")
 }
 
 function plainValue(document: Document, file: string): unknown {

@@ -69,7 +69,7 @@ test("a mistake names line and field", () => {
 
 test("no file is no agent; a file that others can write is refused", () => {
   const file = join(folder, "node.yaml")
-  assert.equal(loadNodeConfig(file), undefined)
+  assert.throws(() => loadNodeConfig(file), { code: "missing" })
   writeFileSync(file, "version: 1\nplatform: { type: insecure-sim }\n", { mode: 0o644 })
   assert.equal(loadNodeConfig(file)?.platform.type, "insecure-sim")
   for (const mode of [0o664, 0o646]) {

@@ -81,11 +81,15 @@ export function loadNodeConfig(file = nodeConfigPath): NodeConfig | undefined {
   try {
     fd = openSync(file, "r")
   } catch (error) {
-    if (isErrno(error, "ENOENT", "ENOTDIR")) return undefined
+    // One that somebody has named must be there.
+    if (file === nodeConfigPath && isErrno(error, "ENOENT", "ENOTDIR")) return undefined
     throw fromSystem(error, file)
   }
   try {
-    const { uid, mode, size } = fstatSync(fd)
+    const stat = fstatSync(fd)
+    if (!stat.isFile())
+      throw new CofferError("config", `${file}: wanted a file, found another thing`)
+    const { uid, mode, size } = stat
     const own = uid === 0 || uid === process.getuid?.()
     if (!own || (mode & 0o022) !== 0)
       throw new CofferError(

@@ -20,7 +20,9 @@ export async function skopeoCopy(
       })
     }
     const said = error instanceof Error && "stderr" in error ? String(error.stderr) : String(error)
-    throw new CofferError("missing", `copy ${from} to ${to}: skopeo said: ${lastLine(said)}`, {
+    const full = /no space left on device|disk quota exceeded/i.test(said)
+    const code = full ? "io" : "missing"
+    throw new CofferError(code, `copy ${from} to ${to}: skopeo said: ${lastLine(said)}`, {
       reason: "skopeo",
       cause: error,
     })

@@ -1,20 +1,20 @@
-import { closeSync, openSync } from "node:fs"
+import { writeSync } from "node:fs"
 import { Command } from "commander"
 import { toHex } from "../../bytes/index.ts"
-import { CofferError, fromSystem } from "../../errors.ts"
+import { CofferError } from "../../errors.ts"
 import {
   looksLikeSdkEnclave,
   looksSealed,
   measurePages,
   measureSdkEnclave,
   readSealed,
-  writeAll,
 } from "../../seal/index.ts"
 import { describeFields, type RecordSink, SgxsReader } from "../../sgx/index.ts"
 import type { ByteSource } from "../../verity/index.ts"
 import type { Io } from "../io.ts"
 import { progressBar } from "../progress.ts"
 import { binaryOrImage, withSubject } from "../sealed-file.ts"
+import { writeWhole } from "../whole-file.ts"
 
 interface Options {
   readonly sgxs?: string
@@ -94,20 +94,11 @@ function measureSdk(bytes: Uint8Array, options: Options): Measured {
 }
 
 function writeStream(file: string, emit: (sink: RecordSink) => void): void {
-  try {
-    const fd = openSync(file, "w")
-    try {
-      let at = 0
-      emit((bytes) => {
-        writeAll(fd, bytes, at)
-        at += bytes.length
-      })
-    } finally {
-      closeSync(fd)
-    }
-  } catch (error) {
-    throw fromSystem(error, `write ${file}`)
-  }
+  writeWhole(file, {}, (fd) => {
+    emit((bytes) => {
+      for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
+    })
+  })
 }
 
 const pieceSize = 1 << 20

@@ -1,8 +1,8 @@
-import { closeSync, openSync, writeSync } from "node:fs"
+import { writeSync } from "node:fs"
 import { resolve } from "node:path"
 import { Command, Option } from "commander"
 import { type ByteString, displayName, utf8OfByteString } from "../../bytes/index.ts"
-import { CofferError, fromSystem } from "../../errors.ts"
+import { CofferError } from "../../errors.ts"
 import { mountAt, openShield } from "../../shield/index.ts"
 import { writeTar } from "../../tar/index.ts"
 import { extractTree, readPieces, sortedChildren, type TreeNode } from "../../tree/index.ts"
@@ -18,6 +18,7 @@ import type { Io } from "../io.ts"
 import { progressBar } from "../progress.ts"
 import { withTreeSource } from "../tree-source.ts"
 import { freshnessOf, readKeyFile, type VolumeSource } from "../volume-source.ts"
+import { writeWhole } from "../whole-file.ts"
 
 interface ReadOptions extends VolumeSource {
   readonly json?: true
@@ -267,22 +268,15 @@ function writeTarFile(
   root: Parameters<typeof writeTar>[0],
   onProgress: Parameters<typeof writeTar>[2],
 ): void {
-  try {
-    const fd = openSync(path, "wx", 0o600)
-    try {
-      writeTar(
-        root,
-        (bytes) => {
-          for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
-        },
-        onProgress,
-      )
-    } finally {
-      closeSync(fd)
-    }
-  } catch (error) {
-    throw fromSystem(error, path)
-  }
+  writeWhole(path, { mode: 0o600, fresh: true }, (fd) => {
+    writeTar(
+      root,
+      (bytes) => {
+        for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at)
+      },
+      onProgress,
+    )
+  })
 }
 
 function compactCommand(io: Io): Command {

@@ -1,4 +1,12 @@
-import { closeSync, fdatasyncSync, fsyncSync, openSync, readSync, writeSync } from "node:fs"
+import {
+  closeSync,
+  fdatasyncSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readSync,
+  writeSync,
+} from "node:fs"
 import { dirname } from "node:path"
 import { Cursor, concatBytes, equalBytes, type StructTable, utf8 } from "../../bytes/index.ts"
 import { sha256 } from "../../crypto/index.ts"
@@ -156,7 +164,9 @@ export class PinFile implements Anchor {
 
 function openOrThrow(path: string, flags: string): number {
   try {
-    return openSync(path, flags, 0o600)
+    const fd = openSync(path, flags, 0o600)
+    if (fstatSync(fd).isFile()) return fd
+    closeSync(fd)
   } catch (error) {
     if (isErrno(error, "EEXIST"))
       throw new CofferError("config", `pin file ${path}: wanted no file, found one`, {
@@ -175,4 +185,5 @@ function openOrThrow(path: string, flags: string): number {
       )
     throw fromSystem(error, `pin file ${path}`)
   }
+  throw new CofferError("config", `pin file ${path}: wanted a file, found another thing`)
 }
