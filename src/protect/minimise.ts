@@ -93,7 +93,7 @@ function below(source: string): RegExp {
 }
 
 function escaped(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")
+  return text.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")
 }
 
 const maxHops = 40

@@ -1,6 +1,14 @@
 import assert from "node:assert/strict"
 import { spawnSync } from "node:child_process"
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -227,4 +235,35 @@ describe("protect --trace and --minimise", { skip: lacksDebian() || lacksRun() }
     "the command after -- runs in place of the image's, and a source that is no file is refused",
     tracesCommand,
   )
+})
+
+test("every command of docs/minimise.md works", {
+  skip: lacksDebian() || lacksRun(),
+  timeout: 300_000,
+}, (t) => {
+  const place = mkdtempSync(join(tmpdir(), "minimise-docs-"))
+  t.after(() => rmSync(place, { recursive: true, force: true }))
+  const text = readFileSync(join(root, "docs/minimise.md"), "utf8")
+  const block = (kind: string) =>
+    [...text.matchAll(new RegExp(`\`\`\`${kind}\\n([^]*?)\`\`\``, "g"))].map(([, one]) => one)
+  mkdirSync(join(place, "layer/app"), { recursive: true })
+  writeFileSync(join(place, "layer/app/app.py"), "print(open('/data/x', 'w').write('visit'))\n")
+  writeFileSync(join(place, "coffer.yaml"), block("yaml").join(""))
+  const tar = join(place, "app.tar")
+  spawnSync("tar", ["-cf", tar, "--owner=0", "--group=0", "-C", join(place, "layer"), "app"])
+  layoutOfTars([debianRootfs("python3"), tar], join(place, "shop"))
+  symlinkSync(join(root, "coffer"), join(place, "coffer"))
+  const done = spawnSync("bash", ["-euo", "pipefail", "-c", block("sh").join("\n")], {
+    cwd: place,
+    encoding: "utf8",
+    env: {
+      ...process.env,
+      COFFER_FROM_SOURCE: "1",
+      XDG_DATA_HOME: join(place, "xdg"),
+      PATH: `${place}:${process.env["PATH"] ?? ""}`,
+    },
+  })
+  assert.equal(done.status, 0, `${done.stdout}${done.stderr}`)
+  assert.match(done.stderr, /kept +[1-9]\d+ files/)
+  assert.match(done.stdout, /MrEnclave {2}[0-9a-f]{64}[^]*\n5\n/)
 })
