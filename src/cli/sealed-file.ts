@@ -1,7 +1,7 @@
 import { statSync } from "node:fs"
 import { CofferError } from "../errors.ts"
 import { type ImageReference, parseImageReference } from "../oci/index.ts"
-import { openService } from "../protect/index.ts"
+import { openService, type StoredRegion } from "../protect/index.ts"
 import { looksSealed, openFile, readSealed, type SealedBinary } from "../seal/index.ts"
 import type { ByteSource } from "../verity/index.ts"
 import type { Io } from "./io.ts"
@@ -36,13 +36,13 @@ function isFile(path: string): boolean {
 export async function withSubject<T>(
   text: string,
   io: Io,
-  use: (source: ByteSource) => T | Promise<T>,
+  use: (source: ByteSource, stores: readonly StoredRegion[]) => T | Promise<T>,
 ): Promise<T> {
   const subject = subjectOf(text)
   if (subject.kind === "file") {
     const source = openFile(subject.path)
     try {
-      return await use(source)
+      return await use(source, [])
     } finally {
       source.close()
     }
@@ -52,7 +52,7 @@ export async function withSubject<T>(
     const service = await openService(subject.reference, process.stdin, bar.update)
     bar.end()
     try {
-      return await use(service.sealed)
+      return await use(service.sealed, service.stores)
     } finally {
       service.close()
     }
@@ -65,12 +65,16 @@ export async function withSubject<T>(
 export async function withSealed<T>(
   text: string,
   io: Io,
-  use: (binary: SealedBinary, source: ByteSource) => T | Promise<T>,
+  use: (
+    binary: SealedBinary,
+    source: ByteSource,
+    stores: readonly StoredRegion[],
+  ) => T | Promise<T>,
 ): Promise<T> {
-  return await withSubject(text, io, async (source) => {
+  return await withSubject(text, io, async (source, stores) => {
     const start = new Uint8Array(Math.min(source.size, 0x5000))
     source.read(start, 0)
-    if (looksSealed(start)) return await use(readSealed(source), source)
+    if (looksSealed(start)) return await use(readSealed(source), source, stores)
     throw new CofferError("config", `${text}: wanted a sealed binary, found something else`, {
       hint: "make one with: coffer seal DIR OUT --manifest coffer.yaml",
     })

@@ -60,7 +60,7 @@ export interface ProtectInput {
   readonly onSealed?: (
     sealed: SealedBinary,
     source: FileSource,
-    regions: readonly RegionStore[],
+    regions: readonly WrittenStore[],
   ) => void
 }
 
@@ -148,7 +148,7 @@ async function sealTree(input: ProtectInput, parts: ToSeal): Promise<ProtectResu
     fileCount,
     size,
   }))
-  if (input.onSealed !== undefined) readBack(path, regions, input.onSealed)
+  if (input.onSealed !== undefined) readBack(path, stores, input.onSealed)
   const digest = await store(input, parts, path, written)
   return {
     manifest,
@@ -164,7 +164,7 @@ async function sealTree(input: ProtectInput, parts: ToSeal): Promise<ProtectResu
 
 function readBack(
   path: string,
-  regions: readonly RegionStore[],
+  regions: readonly WrittenStore[],
   use: NonNullable<ProtectInput["onSealed"]>,
 ): void {
   const source = openFile(path)

@@ -15,6 +15,7 @@ export {
   type InventoryEntry,
   inventory,
   protectionOf,
+  type StoreContent,
 } from "./inventory.ts"
 export { binfsOffsetOf } from "./layout.ts"
 export { measurePages } from "./measure.ts"

@@ -9,6 +9,7 @@ import {
   type InventoryEntry,
   inventory,
   protectionOf,
+  type StoreContent,
 } from "./inventory.ts"
 import type { SealedBinary } from "./read.ts"
 
@@ -23,6 +24,8 @@ export interface SealedReport {
     readonly head: number
     readonly binfs: number
     readonly verity: number
+    /** Of the regions' stores, which lie beside the binary in the image. */
+    readonly stores: number
   }
   /** One sentence each: executable but not measured, unprotected, what the host decides, debug. */
   readonly warnings: readonly string[]
@@ -32,9 +35,13 @@ export interface SealedReport {
   readonly files: readonly InventoryEntry[]
 }
 
-export function sealedReport(binary: SealedBinary, source: ByteSource): SealedReport {
+export function sealedReport(
+  binary: SealedBinary,
+  source: ByteSource,
+  stores: ReadonlyMap<string, StoreContent> = new Map(),
+): SealedReport {
   const { manifest, mrEnclave, signature } = binary
-  const files = inventory(openTree(source, manifest), manifest)
+  const files = inventory(openTree(source, manifest), manifest, stores)
   return {
     kind: "sealed-binary",
     mrEnclave: toHex(mrEnclave),
@@ -44,6 +51,7 @@ export function sealedReport(binary: SealedBinary, source: ByteSource): SealedRe
       head: manifest.binfs.offset,
       binfs: manifest.binfs.size,
       verity: manifest.verity.size,
+      stores: [...stores.values()].reduce((sum, { size }) => sum + size, 0),
     },
     warnings: [
       ...unmeasuredPrograms(files),

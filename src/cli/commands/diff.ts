@@ -1,7 +1,8 @@
 import { Command } from "commander"
-import { type JsonValue, toHex } from "../../bytes/index.ts"
+import { type JsonValue, toHex, utf8OfByteString } from "../../bytes/index.ts"
 import { CofferError } from "../../errors.ts"
 import { diffJson, type FieldChange } from "../../manifest/index.ts"
+import type { StoredRegion } from "../../protect/index.ts"
 import { diffTrees, type FileChange, openTree, type SealedBinary } from "../../seal/index.ts"
 import { describeFields } from "../../sgx/index.ts"
 import type { ByteSource } from "../../verity/index.ts"
@@ -19,6 +20,8 @@ interface Difference {
   readonly manifest: readonly FieldChange[]
   readonly signature: readonly FieldChange[]
   readonly files: readonly FileChange[]
+  /** Regions whose content of the image is in a store of another content, or under another key. */
+  readonly regions: readonly string[]
 }
 
 /** `coffer diff A B`: why two sealed binaries, or the ones in two images, do not have one MrEnclave. */
@@ -36,13 +39,14 @@ export function diffCommand(io: Io): Command {
       "\nExits 0 when the comparison was made, whatever it found; in scripts use --expect-same.",
     )
     .action(async (a: string, b: string, options: Options) => {
-      const found = await withSealed(a, io, (left, leftSource) =>
-        withSealed(b, io, (right, rightSource) => ({
+      const found = await withSealed(a, io, (left, leftSource, leftStores) =>
+        withSealed(b, io, (right, rightSource, rightStores) => ({
           sameMrEnclave: toHex(left.mrEnclave) === toHex(right.mrEnclave),
           mrEnclave: [toHex(left.mrEnclave), toHex(right.mrEnclave)] as const,
           manifest: diffJson(left.manifest, right.manifest),
           signature: signatureDiff(left, right),
           files: fileChanges(left, leftSource, right, rightSource),
+          regions: regionChanges(left, leftStores, rightStores),
         })),
       )
       if (options.json === true) io.print(JSON.stringify(found))
@@ -56,6 +60,26 @@ export function diffCommand(io: Io): Command {
           },
         )
     })
+}
+
+/** The name of a segment is drawn from content and key: other names are another content. */
+function regionChanges(
+  { manifest }: SealedBinary,
+  left: readonly StoredRegion[],
+  right: readonly StoredRegion[],
+): string[] {
+  return manifest.regions.flatMap((region) =>
+    region.kind === "image" && segmentsOf(left, region.store) !== segmentsOf(right, region.store)
+      ? [region.path]
+      : [],
+  )
+}
+
+const segmentsName = utf8OfByteString("segments")
+
+function segmentsOf(stores: readonly StoredRegion[], name: string): string {
+  const segments = stores.find((store) => store.name === name)?.files.children.get(segmentsName)
+  return segments?.kind === "directory" ? [...segments.children.keys()].toSorted().join() : ""
 }
 
 function fileChanges(
@@ -84,6 +108,10 @@ function asText(found: Difference): string[] {
         ({ path, change, what }) =>
           `${change.padEnd(8)} ${path}${what.length === 0 ? "" : `: ${what.join(", ")}`}`,
       ),
+    ),
+    ...section(
+      "Regions of the image",
+      found.regions.map((path) => `changed  ${path}: another content, or another key`),
     ),
     ...section(
       "Manifest",

@@ -2,6 +2,7 @@ import { Command } from "commander"
 import { displayName, utf8OfByteString } from "../../bytes/index.ts"
 import { CofferError } from "../../errors.ts"
 import type { Region } from "../../manifest/index.ts"
+import type { StoredRegion } from "../../protect/index.ts"
 import {
   type CheckedProof,
   type ClassCoverage,
@@ -10,15 +11,19 @@ import {
   type InventoryEntry,
   protectionOf,
   provePath,
+  type SealedBinary,
   type SealedReport,
   sealedReport,
 } from "../../seal/index.ts"
+import type { ByteSource } from "../../verity/index.ts"
 import { fromHost, reportPage } from "../html/report-page.ts"
 import type { Io } from "../io.ts"
 import { formatSize } from "../progress.ts"
 import { readText } from "../read-text.ts"
+import { regionContents } from "../region-contents.ts"
 import { regionText } from "../region-text.ts"
 import { binaryOrImage, withSealed } from "../sealed-file.ts"
+import { readKeyFile } from "../volume-source.ts"
 import { writeText } from "../write-text.ts"
 
 interface Options {
@@ -26,6 +31,7 @@ interface Options {
   readonly checkProof?: string
   readonly mrenclave?: string
   readonly html?: string
+  readonly keys?: string
   readonly json?: true
 }
 
@@ -38,6 +44,7 @@ export function inspectCommand(io: Io): Command {
     .option("--check-proof <file>", "verify such a proof, without the binary")
     .option("--mrenclave <hex>", "with --check-proof: the MrEnclave that it must be for")
     .option("--html <file>", "write the report as one page, with a picture of the root filesystem")
+    .option("--keys <file>", "key of encrypted content of the image: show its files too")
     .option("--json", "print one JSON document")
     .addHelpText(
       "after",
@@ -56,12 +63,27 @@ Examples:
       else if (options.mrenclave !== undefined)
         throw new CofferError("usage", "--mrenclave: wanted --check-proof with it, found none")
       else
-        await withSealed(binary, io, (sealed, source) => {
+        await withSealed(binary, io, (sealed, source, stored) => {
           if (options.prove !== undefined)
             io.print(JSON.stringify(provePath(source, options.prove)))
-          else show(sealedReport(sealed, source), options, io)
+          else show(reportOf(sealed, source, stored, options.keys), options, io)
         })
     })
+}
+
+function reportOf(
+  sealed: SealedBinary,
+  source: ByteSource,
+  stored: readonly StoredRegion[],
+  keys: string | undefined,
+): SealedReport {
+  const key = keys === undefined ? undefined : readKeyFile(keys)
+  const contents = regionContents(sealed.manifest, stored, key)
+  try {
+    return sealedReport(sealed, source, contents.stores)
+  } finally {
+    contents.close()
+  }
 }
 
 function show(report: SealedReport, { html, json }: Options, io: Io): void {
@@ -106,6 +128,9 @@ function asText(report: SealedReport): string[] {
     `  runs       ${manifest.argv.map((arg) => JSON.stringify(arg)).join(" ")} as ${manifest.user.uid}:${manifest.user.gid} in ${manifest.cwd}`,
     `  from host  ${fromHost(manifest)}`,
     `  size       ${formatSize(sizes.file)}: ${parts}`,
+    ...(sizes.stores === 0
+      ? []
+      : [`  stores     ${formatSize(sizes.stores)}, of regions of the image`]),
     ...regionLines("Regions:", manifest.regions, false),
     "Coverage:",
     ...report.coverage.map((found) => coverageLine(found)),
@@ -126,6 +151,6 @@ function regionLines(title: string, regions: readonly Region[], unprotected: boo
 
 function fileLine(file: InventoryEntry): string {
   const owner = `${file.uid}:${file.gid}`
-  const size = file.size === undefined ? "-" : String(file.size)
+  const size = String(file.size ?? file.stored ?? "-")
   return `  ${file.class.padEnd(13)} ${file.kind.padEnd(9)} ${file.mode} ${owner.padEnd(9)} ${size.padStart(10)}  ${file.path}`
 }

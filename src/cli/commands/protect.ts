@@ -9,9 +9,11 @@ import {
   type ProtectResult,
   policySkeleton,
   protectImage,
+  type WrittenStore,
 } from "../../protect/index.ts"
-import { sealedReport } from "../../seal/index.ts"
+import { type StoreContent, sealedReport } from "../../seal/index.ts"
 import { readSigningKey } from "../../sgx/index.ts"
+import { dataSize } from "../../tree/index.ts"
 import { dateOfEpoch } from "../epoch.ts"
 import { reportPage } from "../html/report-page.ts"
 import { ImageKey } from "../image-key.ts"
@@ -114,6 +116,12 @@ function operandsOf(command: Command): { to: string | undefined; words: readonly
   return { to, words: command.args.slice(command.args.length - behind) }
 }
 
+function contentsOf(stores: readonly WrittenStore[]): Map<string, StoreContent> {
+  return new Map(
+    stores.map(({ region, files, content }) => [region.path, { size: dataSize(files), content }]),
+  )
+}
+
 interface Asked {
   readonly options: Options
   /** What stands after `--`. */
@@ -169,7 +177,8 @@ async function protect(from: string, to: string | undefined, asked: Asked): Prom
       onSealed(sealed, source, regions) {
         const who = accessKey === undefined ? { regions } : { accessKey, regions }
         if (policyOut !== undefined) beside.set(policyOut, policySkeleton(sealed, who))
-        if (page !== undefined) beside.set(page, reportPage(sealedReport(sealed, source)))
+        if (page !== undefined)
+          beside.set(page, reportPage(sealedReport(sealed, source, contentsOf(regions))))
       },
       progress,
     })

@@ -73,7 +73,7 @@ function identity({ mrEnclave, signature, manifest, sizes }: SealedReport): stri
     ["From the host", fromHost(manifest)],
     [
       "Size",
-      `${formatSize(sizes.file)}: head ${formatSize(sizes.head)}, files ${formatSize(sizes.binfs)}, hash tree ${formatSize(sizes.verity)}`,
+      `${formatSize(sizes.file)}: head ${formatSize(sizes.head)}, files ${formatSize(sizes.binfs)}, hash tree ${formatSize(sizes.verity)}${sizes.stores === 0 ? "" : `; stores of regions ${formatSize(sizes.stores)}`}`,
     ],
     ["Root hash", manifest.verity.rootHash],
   ]

@@ -35,6 +35,7 @@ export function sizeTree(report: SealedReport): SizeNode {
       regionPaths.add(entry.path)
       const place = placeOf(root, entry.path)
       place.class ??= entry.class
+      if (entry.stored !== undefined) place.size = entry.stored
     }
   return weighed(root, Math.max(1, total * leastShare), regionPaths)
 }
