@@ -6,7 +6,8 @@ import { globSync, rmSync } from "node:fs"
 import { basename } from "node:path"
 import { build } from "esbuild"
 
-rmSync("dist", { recursive: true, force: true })
+const outdir = process.argv[2] ?? "dist"
+rmSync(outdir, { recursive: true, force: true })
 const entries = [
   { in: "src/cli/main.ts", out: "main" },
   { in: "src/runtime/main.ts", out: "coffer-oci" },
@@ -15,8 +16,10 @@ const entries = [
 for (const entry of entries)
   await build({
     entryPoints: [entry],
-    outdir: "dist",
+    outdir,
     bundle: true,
+    // What is imported when it is needed stays in a file of its own.
+    splitting: true,
     format: "esm",
     platform: "node",
     target: "node26",

@@ -19,7 +19,7 @@ import { fuseMountData, type Incident, openShield, type ServedMount } from "../s
 import { lookup } from "../tree/index.ts"
 import { type Bundle, bundleFromManifest } from "./bundle.ts"
 import { openCasVolume, type VolumeSeed } from "./cas-volume.ts"
-import { type CasChoice, type Configured, configureEnclave } from "./configure.ts"
+import type { CasChoice, Configured } from "./configure.ts"
 import type { EngineConfig } from "./engine-config.ts"
 import { defaultHostFile, maxHostFileSize, renderHostFile, withOwnName } from "./host-files.ts"
 import { withConfiguration } from "./injected.ts"
@@ -87,9 +87,10 @@ export async function startEnclave(input: EnclaveInput): Promise<Enclave> {
     noswap,
     cgroup: existsSync("/sys/fs/cgroup"),
   })
-  const configured = await configure(input, bundle)
-  const opened = await openAll(input, bundle, configured, ownerOf)
+  const asked = configure(input, bundle)
+  const opened = await openAll(input, bundle, asked, ownerOf)
   try {
+    const configured = await asked
     const config = withConfiguration(bundle.config, configured?.answer, place)
     writeBundle(place, { ...bundle, config })
     const script = mountScript({
@@ -124,6 +125,8 @@ async function configure(
     )
   }
   if (cas.policy === undefined && !asks) return undefined
+  // The CAS and attestation are half of this program's start: a container without volumes does not wait for them.
+  const { configureEnclave } = await import("./configure.ts")
   return configureEnclave(file, cas)
 }
 
@@ -132,11 +135,11 @@ interface OpenedMount {
   readonly mount: ScriptMount
 }
 
-/** The shield's filesystems, all open or none. The binary filesystem is the first. */
+/** The shield's filesystems, all open or none. The binary filesystem is the first, and does not wait for the CAS. */
 async function openAll(
   { file, onIncident, trace }: EnclaveInput,
   { volumes, regions }: Bundle,
-  configured: Configured | undefined,
+  asked: Promise<Configured | undefined>,
   ownerOf: (path: string) => Owner,
 ): Promise<OpenedMount[]> {
   const binfs = openBinfs(file, onIncident, trace).then((served) => ({
@@ -144,12 +147,13 @@ async function openAll(
     mount: { target: "", data: mountData, flags: "ro,noatime" },
   }))
   const stored = regions.map(async ({ region, lower, merged }) => {
-    const served = await openRegion(region, file, configured, onIncident)
+    const served = await openRegion(region, file, await asked, onIncident)
     for (const path of [lower, merged]) if (path !== undefined) mkdirSync(path)
     return { served, mount: { target: lower, data: mountData, flags: "ro,nosuid,nodev,noatime" } }
   })
   const others = volumes.map(async (volume) => {
     const { region, target } = volume
+    const configured = await asked
     if (configured === undefined) throw new TypeError("volumes come from a CAS")
     const seed = region.seed ? seedOf(file, region.path) : undefined
     const how = { root: ownerOf(region.path), seed, onIncident }
@@ -159,8 +163,9 @@ async function openAll(
     return { served, mount: { target, data: mountData, flags } }
   })
   const results = await Promise.allSettled([binfs, ...stored, ...others])
-  const failed = results.find((result) => result.status === "rejected")
   const opened = results.flatMap((result) => (result.status === "fulfilled" ? result.value : []))
+  const [answer] = await Promise.allSettled([asked])
+  const failed = [answer, ...results].find((result) => result.status === "rejected")
   if (failed === undefined) return opened
   await Promise.allSettled(opened.map(({ served }) => served.abandon()))
   throw failed.reason

@@ -1,7 +1,6 @@
 /** `coffer-oci`: the OCI runtime that container engines call. Prints, exits and reads the environment. */
 import { closeSync, writeSync } from "node:fs"
 import { CofferError } from "../errors.ts"
-import { loadNodeConfig } from "../node/index.ts"
 import { type CommandLine, splitCommandLine } from "./command-line.ts"
 import { OciLog } from "./oci-log.ts"
 import { findRunc } from "./runc.ts"
@@ -42,7 +41,7 @@ async function shield(engine: number, line: CommandLine): Promise<void> {
   let told = false
   await serveContainer(
     { global, rest, engine, stdio: [3, 4, 5] },
-    machineOf(log),
+    await machineOf(log),
     log,
     (outcome) => {
       if (told) return
@@ -55,7 +54,8 @@ async function shield(engine: number, line: CommandLine): Promise<void> {
 }
 
 /** A machine that is configured is what its configuration says; on another one, tests choose. */
-function machineOf(log: OciLog): Machine {
+async function machineOf(log: OciLog): Promise<Machine> {
+  const { loadNodeConfig } = await import("../node/index.ts")
   const node = loadNodeConfig()
   if (node !== undefined) return { node, casDirectory: defaultCasDirectory }
   const [config, directory] = ["COFFER_INSECURE_NODE_CONFIG", "COFFER_INSECURE_CAS_DIR"].map(
