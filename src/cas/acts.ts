@@ -23,7 +23,11 @@ export const actBodySchema = z.discriminatedUnion("verb", [
   }),
   z.strictObject({ verb: z.literal("read-policy") }),
   /** Those that one of the signing keys may read; `policy` is empty. */
-  z.strictObject({ verb: z.literal("list-policies") }),
+  z.strictObject({
+    verb: z.literal("list-policies"),
+    /** The last name of the page before. */
+    after: nameSchema.optional(),
+  }),
   z.strictObject({
     verb: z.literal("restore-volume"),
     ...volume,

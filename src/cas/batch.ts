@@ -18,8 +18,8 @@ export interface Transaction {
   get(table: ValueTable, key: string): Promise<unknown>
   put(table: ValueTable, key: string, value: JsonValue): Promise<void>
   remove(table: ValueTable, key: string): Promise<void>
-  /** Keys that begin with `prefix`, in order, as committed before this batch. */
-  keys(table: ValueTable, prefix: string, limit: number): Promise<readonly string[]>
+  /** Keys that begin with `prefix` and come after `after`, in order, as committed before this batch. */
+  keys(table: ValueTable, prefix: string, limit: number, after?: string): Promise<readonly string[]>
   log(kind: AuditKind, subject: string, detail: AuditDetail): void
   /** The hash of an entry of the log, undefined when there is none. */
   hashAt(sequence: number): Promise<string | undefined>
@@ -96,8 +96,8 @@ export class Batch {
         await this.#sealed(table, key)
         own.set(`${table}\0${key}`, { value: undefined })
       },
-      keys: async (table, prefix, limit) =>
-        (await this.#reader.range(table, prefix, "", limit)).map(({ key }) => key),
+      keys: async (table, prefix, limit, after = "") =>
+        (await this.#reader.range(table, prefix, after, limit)).map(({ key }) => key),
       log: (kind, subject, detail) => log.push([kind, subject, detail]),
       hashAt: (sequence) => this.#hashAt(sequence),
     })

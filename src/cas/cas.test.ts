@@ -3,7 +3,8 @@ import { X509Certificate } from "node:crypto"
 import { after, test } from "node:test"
 import { act, Node, person, policyText, putPolicy, scratch } from "../../test/support/cas.ts"
 import { CofferError } from "../errors.ts"
-import { type Answer, type CasClient, openEmbeddedCas } from "./index.ts"
+import { parsePolicy } from "../policy/index.ts"
+import { type Answer, type CasClient, openCas, openEmbeddedCas } from "./index.ts"
 
 const place = scratch()
 after(place.remove)
@@ -257,4 +258,60 @@ test("everything can be checked from the first entry to the head", async () => {
   assert.equal((await cas.verify()).hash, head.hash)
   const lines = await cas.auditLines(1, 10_000)
   assert.equal(lines.length, head.sequence)
+})
+
+test("a list comes in pages, whoever asks, and a policy is small work", async () => {
+  const list = async (last?: string) => {
+    const body = { verb: "list-policies" as const, ...(last === undefined ? {} : { after: last }) }
+    const { result } = await cas.act(act(cas, "", body, [alice], clock))
+    assert.ok(result.verb === "list-policies")
+    return result
+  }
+  for (let i = 0; i < 105; i += 1)
+    await putPolicy(
+      cas,
+      policyText(alice.public)
+        .replace("name: shop", `name: many-${String(i).padStart(3, "0")}`)
+        .replaceAll(/^ {2}(ca|tls): .*\n/gm, "")
+        .replace(/ {4}files: .*\n/, ""),
+      [alice],
+      {},
+      clock,
+    )
+  const first = await list()
+  assert.ok(first.policies.length <= 100)
+  const second = await list(first.after)
+  assert.equal(second.after, undefined)
+  const names = new Set([...first.policies, ...second.policies].map(({ name }) => name))
+  assert.equal([...names].filter((name) => name.startsWith("many-")).length, 105)
+  const secrets = Array.from({ length: 257 }, (_, i) => `  s${i}: { kind: x509-ca, commonName: a }`)
+  const text = policyText(alice.public).replace("secrets:\n", `secrets:\n${secrets.join("\n")}\n`)
+  assert.throws(() => parsePolicy(text, "p"), /secrets: wanted at most 256 entries/)
+})
+
+test("a secret is exported to a policy that is there, and new policies come from who may create them", async () => {
+  const text = (name: string, to: string) =>
+    policyText(alice.public)
+      .replace("name: shop", `name: ${name}`)
+      .replace("size: 24", `size: 24, export: [${to}]`)
+  await assert.rejects(
+    putPolicy(cas, text("publisher", "squatted"), [alice], {}, clock),
+    refused("refused", "policy-export"),
+  )
+  await putPolicy(cas, text("publisher", "shop"), [alice], {}, clock)
+  const own = scratch()
+  const bob = person()
+  const closed = await openCas({
+    store: own.dir,
+    master: new Uint8Array(32),
+    create: true,
+    creators: [bob.public],
+  })
+  await assert.rejects(
+    putPolicy(closed, policyText(alice.public), [alice]),
+    refused("refused", "act-creator"),
+  )
+  await putPolicy(closed, policyText(alice.public), [alice, bob])
+  await closed.close()
+  own.remove()
 })

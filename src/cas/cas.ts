@@ -44,6 +44,8 @@ export interface CasOptions {
   readonly create: boolean
   /** Milliseconds. */
   now(): number
+  /** Keys of which one must sign the first document of a policy; empty or absent: anybody's will do. */
+  readonly creators?: readonly string[]
   /** Collateral and roots for verification. */
   readonly evidence?: Partial<EvidenceContext>
 }
@@ -79,12 +81,14 @@ export class Cas {
   readonly #challenger: Challenger
   readonly #attester: Attester
   readonly #refusals: RefusalLog
+  readonly #creators: readonly string[]
   readonly #now: () => number
 
   private constructor(options: CasOptions, identity: Identity, sealer: RowSealer) {
     const now = () => options.now()
     this.#backend = options.backend
     this.#identity = identity
+    this.#creators = options.creators ?? []
     this.#now = now
     this.#ledger = new Ledger({
       backend: options.backend,
@@ -144,7 +148,9 @@ export class Cas {
   ): Promise<{ readonly result: ActResult; readonly head: SignedHead }> {
     const asker = { from, call: "act", subject: signed.act.policy } as const
     const { value, head } = await this.#refusals.watch(asker, () =>
-      this.#ledger.transact((tx) => perform(tx, signed, this.#identity.name)),
+      this.#ledger.transact((tx) =>
+        perform(tx, signed, { casKey: this.#identity.name, creators: this.#creators }),
+      ),
     )
     return { result: value, head }
   }

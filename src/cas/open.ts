@@ -10,6 +10,7 @@ export interface OpenOptions {
   /** 32 bytes. */
   readonly master: Uint8Array
   readonly create: boolean
+  readonly creators?: readonly string[]
   readonly evidence?: Partial<EvidenceContext>
 }
 

@@ -40,6 +40,8 @@ export type ActResult =
         readonly hash: string
         readonly revision: number
       }[]
+      /** Where the next page begins; absent in the last one. */
+      readonly after?: string
     }
   | {
       readonly verb: "put-policy"
@@ -92,17 +94,23 @@ export function viewOf(key: string, row: VolumeRow, now: number): VolumeView {
   }
 }
 
+export interface Rules {
+  readonly casKey: string
+  /** Keys of which one must sign the first document of a policy; empty: anybody's will do. */
+  readonly creators: readonly string[]
+}
+
 /** Performs one signed act, or throws `refused`, `rollback` or `config` and changes nothing. */
 export async function perform(
   tx: Transaction,
   signed: SignedAct,
-  casKey: string,
+  rules: Rules,
 ): Promise<ActResult> {
   const { body, policy } = signed.act
-  const context = { casKey, now: tx.time }
+  const context = { casKey: rules.casKey, now: tx.time }
   switch (body.verb) {
     case "put-policy":
-      return await putPolicy(tx, signed, body, casKey)
+      return await putPolicy(tx, signed, body, rules)
     case "read-policy": {
       const stored = await requirePolicy(tx, policy)
       const by = requireQuorum(signed, stored.policy, "read", context)
@@ -117,7 +125,7 @@ export async function perform(
       }
     }
     case "list-policies":
-      return { verb: "list-policies", policies: await readable(tx, signersOf(signed, context)) }
+      return await readable(tx, signersOf(signed, context), body.after ?? "")
     case "restore-volume":
     case "reset-volume":
     case "rekey-volume": {
@@ -138,19 +146,25 @@ async function requireUnused(tx: Transaction, act: Act): Promise<void> {
   throw refusedAct("act", "one that was not performed before", "one that was")
 }
 
+// Anybody can ask, with any key, and each policy that is looked at costs: a page is what a page costs.
+const pageSize = 100
+
 async function readable(
   tx: Transaction,
   signers: readonly string[],
-): Promise<{ readonly name: string; readonly hash: string; readonly revision: number }[]> {
+  after: string,
+): Promise<Extract<ActResult, { verb: "list-policies" }>> {
   const found: { name: string; hash: string; revision: number }[] = []
-  for (const name of await tx.keys("policies", "", 100_000)) {
+  const names = await tx.keys("policies", "", pageSize, after)
+  for (const name of names) {
     const stored = await readPolicy(tx, name)
     const access = stored?.policy.access
     const mayRead = access?.read?.of.some((one) => signers.includes(access.keys[one] ?? ""))
     if (stored !== undefined && mayRead === true)
       found.push({ name, hash: stored.hash, revision: stored.revision })
   }
-  return found
+  const last = names.length === pageSize ? names.at(-1) : undefined
+  return { verb: "list-policies", policies: found, ...(last === undefined ? {} : { after: last }) }
 }
 
 async function volumesOf(tx: Transaction, policy: string): Promise<VolumeView[]> {
@@ -167,7 +181,7 @@ async function putPolicy(
   tx: Transaction,
   signed: SignedAct,
   body: Body<"put-policy">,
-  casKey: string,
+  { casKey, creators }: Rules,
 ): Promise<ActResult> {
   const policy = policyFromValue(body.document, "policy")
   if (policy.name !== signed.act.policy)
@@ -179,10 +193,12 @@ async function putPolicy(
   const before = await readPolicy(tx, policy.name)
   // The first document says who may put it; later ones are put by those whom the document before them names.
   const by = requireQuorum(signed, before?.policy ?? policy, "update", { casKey, now: tx.time })
+  if (before === undefined) requireCreator(signed, creators, { casKey, now: tx.time })
   const hash = policyHash(policy)
   if (before?.hash === hash && Object.keys(body.given).length === 0)
     return { verb: "put-policy", hash, revision: before.revision, created: false }
   requirePredecessor(policy, before)
+  await requireImporters(tx, policy)
   const given = new Map(
     Object.entries(body.given).map(([name, value]) => [
       name,
@@ -200,6 +216,43 @@ async function putPolicy(
     ...(before === undefined ? {} : { changes: diffPolicies(before.policy, policy).length }),
   })
   return { verb: "put-policy", hash, revision, created: before === undefined }
+}
+
+/** Names are given to who comes first, so the CAS's operator can say whose policies may come at all. */
+function requireCreator(
+  signed: SignedAct,
+  creators: readonly string[],
+  context: { readonly casKey: string; readonly now: number },
+): void {
+  if (creators.length === 0) return
+  if (signersOf(signed, context).some((key) => creators.includes(key))) return
+  throw new CofferError(
+    "refused",
+    "act.signatures: wanted one of a key that may create policies at this CAS, found none",
+    {
+      reason: "act-creator",
+      facts: { field: "act.signatures", wanted: "a key that may create policies", found: "none" },
+      hint: "ask the CAS's operator: coffer cas serve --create-key HEX",
+    },
+  )
+}
+
+/** A secret for a policy that is not there would be for whoever makes one of that name. */
+async function requireImporters(tx: Transaction, policy: Policy): Promise<void> {
+  for (const [name, secret] of Object.entries(policy.secrets))
+    for (const importer of secret.kind === "import" ? [] : secret.export) {
+      if (importer === policy.name || (await readPolicy(tx, importer)) !== undefined) continue
+      const refusal = {
+        field: `secrets.${name}.export`,
+        wanted: "a policy that this CAS has",
+        found: importer,
+      }
+      throw new CofferError("refused", refusalText(refusal), {
+        reason: "policy-export",
+        facts: refusal,
+        hint: "the importer comes first, else whoever makes a policy of that name gets the secret",
+      })
+    }
 }
 
 /** Two people who change one document at a time: the second is told, and loses nothing. */

@@ -2,6 +2,7 @@ import { type Document, isMap, isScalar, LineCounter, type Node, parseDocument }
 import { CofferError } from "../errors.ts"
 import { crossFindings } from "./cross-checks.ts"
 import { type Finding, findings, pathText } from "./explain.ts"
+import { canonicalPolicy } from "./hash.ts"
 import { type Policy, policySchema } from "./schema.ts"
 
 const maxSize = 1_048_576
@@ -33,7 +34,9 @@ export function parsePolicy(text: string, file: string): Policy {
 
 /** The same for a document that is JSON already, for example one that a client sent. */
 export function policyFromValue(value: unknown, what: string): Policy {
-  return policyOf(value, (found) => `${what}: ${sentence(found)}`)
+  const policy = policyOf(value, (found) => `${what}: ${sentence(found)}`)
+  if (canonicalPolicy(policy).length <= maxSize) return policy
+  throw new CofferError("config", `${what}: wanted at most ${maxSize} bytes, found more`)
 }
 
 function policyOf(value: unknown, line: (finding: Finding) => string): Policy {

@@ -63,3 +63,13 @@ function isPlainPath(path: string): boolean {
 export const versionSchema = z.string().regex(/^\d{1,6}\.\d{1,6}\.\d{1,6}$/, {
   error: "a version such as 0.1.0",
 })
+
+/** Entries of a mapping: a document that is small must not be much work. */
+export function atMost<T extends z.ZodType<Readonly<Record<string, unknown>>>>(
+  count: number,
+  schema: T,
+): T {
+  return schema.refine((entries) => Object.keys(entries).length <= count, {
+    error: `at most ${count} entries`,
+  })
+}

@@ -1,6 +1,7 @@
 import { z } from "zod"
 import {
   absolutePathSchema,
+  atMost,
   countSchema,
   durationSchema,
   hexSchema,
@@ -43,19 +44,20 @@ const serviceSchema = z.strictObject({
   minRuntime: versionSchema.default("0.0.0"),
   insecureDebug: z.boolean().default(false),
   argv: z.array(templateSchema).max(1024).optional(),
-  env: z.record(envNameSchema, templateSchema).default({}),
-  files: z.record(absolutePathSchema, fileSchema).default({}),
-  volumes: z.record(nameSchema, z.enum(["read", "write"])).default({}),
+  env: atMost(1024, z.record(envNameSchema, templateSchema)).default({}),
+  files: atMost(1024, z.record(absolutePathSchema, fileSchema)).default({}),
+  volumes: atMost(64, z.record(nameSchema, z.enum(["read", "write"]))).default({}),
   /**
    * Encrypted or authenticated image content: its key, and the tag of the one content that is accepted. Without a tag it is
    * the one in the measured manifest.
    */
-  regions: z
-    .record(
+  regions: atMost(
+    256,
+    z.record(
       absolutePathSchema,
       z.strictObject({ key: nameSchema.optional(), tag: hexSchema(32).optional() }),
-    )
-    .default({}),
+    ),
+  ).default({}),
 })
 
 const strictFreshness = z.literal("strict", { error: '"strict", or count and age' })
@@ -136,7 +138,8 @@ const accessSchema = z.strictObject({
   /** Ed25519 public keys, 32 bytes in hex: `coffer keygen --access`. */
   keys: z
     .record(nameSchema, hexSchema(32))
-    .refine((keys) => Object.keys(keys).length > 0, { error: "at least one key" }),
+    .refine((keys) => Object.keys(keys).length > 0, { error: "at least one key" })
+    .refine((keys) => Object.keys(keys).length <= 256, { error: "at most 256 entries" }),
   read: quorumSchema.optional(),
   update: quorumSchema,
   /** Volumes: restore of an older tag, reset, dropping a key. Default: as `update`. */
@@ -148,10 +151,10 @@ export const policySchema = z.strictObject({
   name: nameSchema,
   /** The hash of the document that this one replaces; absent in the first. */
   predecessor: hexSchema(32).optional(),
-  services: z.record(nameSchema, serviceSchema),
-  platforms: platformsSchema,
-  volumes: z.record(nameSchema, volumeSchema).default({}),
-  secrets: z.record(nameSchema, secretSchema).default({}),
+  services: atMost(256, z.record(nameSchema, serviceSchema)),
+  platforms: atMost(64, platformsSchema),
+  volumes: atMost(1024, z.record(nameSchema, volumeSchema)).default({}),
+  secrets: atMost(256, z.record(nameSchema, secretSchema)).default({}),
   access: accessSchema,
 })
 

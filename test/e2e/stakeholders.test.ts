@@ -141,13 +141,9 @@ void describe("one image, two stakeholders", { skip: lacks() }, () => {
     mrEnclave = made.mrEnclave
     tag = made.regions[0]?.tag ?? ""
     for (const name of ["publisher", "acme", "beta", "eve"]) await makeOwner(name)
-    await createPolicy(
-      "publisher",
-      publisherPolicy(),
-      "--secret",
-      `image-key=${at("generic.keys")}`,
-    )
     for (const name of ["acme", "beta", "eve"]) await createPolicy(name, stakeholderPolicy(name))
+    const value = ["--secret", `image-key=${at("generic.keys")}`]
+    await createPolicy("publisher", publisherPolicy(), ...value)
   })
   after(() => rmSync(folder, { recursive: true, force: true }))
 

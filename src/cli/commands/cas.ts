@@ -22,6 +22,7 @@ interface StoreOptions extends TpmOptions {
   readonly store?: string
   readonly masterKey?: string
   readonly collateral?: readonly string[]
+  readonly createKey?: readonly string[]
   readonly json?: true
 }
 
@@ -78,6 +79,7 @@ async function open(options: StoreOptions, io: Io, create: boolean): Promise<Cas
     store,
     master: await masterKey(keyFile, options, create),
     create,
+    creators: options.createKey ?? [],
     evidence: collateral.length === 0 ? {} : { collateral: loadCollateral(collateral) },
   })
 }
@@ -132,6 +134,11 @@ function serveCommand(io: Io): Command {
       "Intel's and AMD's files, file or folder; again for more",
       collect,
     )
+    .option(
+      "--create-key <hex>",
+      "only who has this access key may put new policies; again for more",
+      collectKey,
+    )
     .option("--quiet", "no line for each request")
   return withStore(command).action(
     async (options: ServeOptions) =>
@@ -162,12 +169,20 @@ function serveCommand(io: Io): Command {
           io.warn(
             "insecure: the master key is a plain file; `coffer cas init --tpm … --seal-to …` seals it",
           )
+        if (options.createKey === undefined && !isLoopback(api.host))
+          io.warn(
+            "note: whoever reaches this CAS can put new policies into it; --create-key HEX limits that",
+          )
         await announce(cas, server, io)
         await signalled()
         clearInterval(binding)
         await server.close()
       }),
   )
+}
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "::1" || host.startsWith("127.")
 }
 
 async function announce(cas: Cas, server: CasServer, io: Io): Promise<void> {
@@ -190,12 +205,25 @@ async function announce(cas: Cas, server: CasServer, io: Io): Promise<void> {
     io.warn(line)
 }
 
+function collectKey(value: string, all: readonly string[] | undefined): readonly string[] {
+  if (!/^[0-9a-f]{64}$/.test(value))
+    throw new CofferError(
+      "usage",
+      `--create-key: wanted 64 hex digits, found ${JSON.stringify(value)}`,
+      { hint: "coffer keygen --access prints them" },
+    )
+  return collect(value, all)
+}
+
 function hostPort(text: string, option: string): { readonly host: string; readonly port: number } {
   const [, host = "", port = ""] = /^(\[[0-9a-f:]+\]|[^:]+):(\d{1,5})$/i.exec(text) ?? []
   if (host === "" || Number(port) > 65_535)
     throw new CofferError("usage", `${option}: wanted HOST:PORT, found ${JSON.stringify(text)}`)
   return { host: host.replaceAll(/[[\]]/g, ""), port: Number(port) }
 }
+
+/** A CAS can have a million volumes. */
+const statusMost = 100
 
 function statusCommand(io: Io): Command {
   const command = new Command("status")
@@ -213,20 +241,22 @@ function statusCommand(io: Io): Command {
     }
     const store = options.casDir ?? options.store
     await withCas(store === undefined ? options : { ...options, store }, io, false, async (cas) => {
-      const [head, policies, volumes] = [
-        await cas.head(),
-        await cas.policies("", 10_000),
-        await cas.volumes("", "", 10_000),
+      const [head, counts] = [await cas.head(), await cas.counts()]
+      const [policies, volumes] = [
+        await cas.policies("", statusMost),
+        await cas.volumes("", "", statusMost),
       ]
       if (options.json === true)
-        io.print(JSON.stringify({ cas: cas.identity.name, head, policies, volumes }))
+        io.print(JSON.stringify({ cas: cas.identity.name, head, counts, policies, volumes }))
       else {
         io.print(`key ${cas.identity.name}`)
         io.print(
-          `log at entry ${head.sequence}, ${policies.length} policies, ${volumes.length} volumes`,
+          `log at entry ${head.sequence}, ${counts.policies} policies, ${counts.volumes} volumes`,
         )
         for (const volume of volumes)
           io.print(`  ${volume.name}  ${volume.state}  commit ${volume.sequence}  ${volume.tag}`)
+        if (counts.volumes > volumes.length)
+          io.print(`  … and ${counts.volumes - volumes.length} more: coffer policy show NAME`)
       }
     })
   })

@@ -1,4 +1,5 @@
 import { Command } from "commander"
+import type { CasClient } from "../../cas/index.ts"
 import { CofferError } from "../../errors.ts"
 import {
   diffPolicies,
@@ -189,13 +190,24 @@ function listCommand(io: Io): Command {
     .description("the policies that a key may read")
     .option("--json", "print one JSON document")
   return withCasOptions(command).action(async (options: PutOptions) => {
-    const result = await withClient(options, io, (client) =>
-      act(client, options, "", { verb: "list-policies" }),
-    )
-    if (result.verb !== "list-policies") throw new TypeError("an act answers with its verb")
-    if (options.json === true) io.print(JSON.stringify({ policies: result.policies }))
-    else
-      for (const { name, revision, hash } of result.policies)
-        io.print(`${name}  revision ${revision}  ${hash}`)
+    await withClient(options, io, async (client) => {
+      const all: { readonly name: string; readonly hash: string; readonly revision: number }[] = []
+      for (let after: string | undefined = ""; after !== undefined; ) {
+        const page = await listPage(client, options, after)
+        if (options.json === true) all.push(...page.policies)
+        else
+          for (const { name, revision, hash } of page.policies)
+            io.print(`${name}  revision ${revision}  ${hash}`)
+        after = page.after
+      }
+      if (options.json === true) io.print(JSON.stringify({ policies: all }))
+    })
   })
+}
+
+async function listPage(client: CasClient, options: CasOptions, after: string) {
+  const body = { verb: "list-policies" as const, ...(after === "" ? {} : { after }) }
+  const result = await act(client, options, "", body)
+  if (result.verb !== "list-policies") throw new TypeError("an act answers with its verb")
+  return result
 }
