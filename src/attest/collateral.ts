@@ -10,6 +10,7 @@ import {
 import { CofferError } from "../errors.ts"
 import { rawMembers, type SignedJson, signatureOf, signedJson } from "./dcap/signed-json.ts"
 import { certificateTable } from "./snp/certificate-table.ts"
+import { publicKeyOf } from "./x509/signature.ts"
 
 /** A document of Intel's with the chain that came along; the chain's first certificate is the signer. */
 export interface SignedDocument extends SignedJson {
@@ -160,7 +161,9 @@ function readBinary(file: CollateralFile, found: Found): boolean {
   }
   if (bytes[0] !== tag.sequence) return false
   const certificate = attempt(() => parseCertificate(bytes, name))
+  const key = attempt(() => publicKeyOf(bytes))
   if (certificate !== undefined) found.certificates.push(certificate)
+  else if (key !== undefined) found.attestationKeys.push({ kind: "spki", bytes })
   else found.crls.push(parseCrl(bytes, name))
   return true
 }

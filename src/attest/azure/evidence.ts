@@ -7,6 +7,8 @@ import { CofferError } from "../../errors.ts"
 export interface AzureEvidence {
   /** From version 2 on the guest puts the nonce into the runtime data too. */
   readonly version: 0 | 1 | 2
+  /** Of two programs that write it the one that leaves base64's padding out: it says version 1, with the nonce or without. */
+  readonly unpadded: boolean
   readonly hcl: HclReport
   /** TPMS_ATTEST and a bare RSASSA signature over it. */
   readonly message: Uint8Array
@@ -136,15 +138,16 @@ const schema = z.union([
   z.strictObject({ report: blob, quote: tpmQuote, vcek: z.string() }),
 ])
 
-// Bytes are arrays of numbers (the oldest form), lower-case hex or padded base64url: each text must be the one form of its
-// bytes, because nothing signs the text.
+// Bytes are arrays of numbers (the oldest form), lower-case hex or base64url, padded or not: each text must be a form that
+// we write again, because nothing signs the text.
 function bytesOf(value: z.infer<typeof blob>, where: string): Uint8Array {
   if (typeof value !== "string") return new Uint8Array(value)
   const hex = fromHex(value)
   if (hex !== undefined && toHex(hex) === value) return hex
   const bytes = Buffer.from(value, "base64url")
   const text = bytes.toString("base64url")
-  if (value === text.padEnd(Math.ceil(text.length / 4) * 4, "=")) return new Uint8Array(bytes)
+  const padded = text.padEnd(Math.ceil(text.length / 4) * 4, "=")
+  if (value === text || value === padded) return new Uint8Array(bytes)
   throw fault(where, "bytes in hex or base64url", "something else")
 }
 
@@ -187,6 +190,7 @@ export function parseAzureEvidence(text: string): AzureEvidence {
   const tdQuote = "quote" in data ? undefined : data.td_quote
   return {
     version: "quote" in data ? 0 : (data.version ?? 0),
+    unpadded: typeof report === "string" && report.length % 4 !== 0,
     hcl: parseHclReport(bytesOf(report, "hcl_report")),
     message: bytesOf(quote.message, "message"),
     signature: bytesOf(quote.signature, "signature"),

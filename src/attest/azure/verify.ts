@@ -56,10 +56,12 @@ export function verifyAzureEvidence(text: string, context: AzureContext): AzureC
 }
 
 // The version decides what is checked, and nothing signs it: so it must follow from what is signed.
-function checkUserData({ version, hcl }: AzureEvidence, tpm: Tpm2Claims, checks: Checks): void {
-  const bound = toHex(hcl.userData) === tpm.extraData.padEnd(128, "0")
+function checkUserData(evidence: AzureEvidence, tpm: Tpm2Claims, checks: Checks): void {
+  const { version, hcl, unpadded } = evidence
+  const bound = toHex(hcl.userData) === tpm.extraData.padEnd(128, "0") && tpm.extraData !== ""
+  const none = isZero(hcl.userData)
   checks.require(
-    version === 2 ? bound && tpm.extraData !== "" : isZero(hcl.userData),
+    unpadded ? version === 1 && (none || bound) : version === 2 ? bound : none,
     "hcl-user-data",
     version === 2
       ? "hcl runtime data: wanted the nonce of the TPM quote as user data, found another"

@@ -1,6 +1,12 @@
 import { concatBytes, equalBytes, fromHex, isZero, toHex } from "../../bytes/index.ts"
 import { sha256 } from "../../crypto/index.ts"
-import { type Certificate, parseCanonicalPem, parseCertificate } from "../../der/index.ts"
+import {
+  type Certificate,
+  DerReader,
+  parseCanonicalPem,
+  parseCertificate,
+  tag,
+} from "../../der/index.ts"
 import {
   isSgxDebug,
   isTdDebug,
@@ -68,9 +74,18 @@ export function verifyDcapQuote(bytes: Uint8Array, context: DcapContext): SgxCla
 
 function certificatesOf(quote: Quote): readonly Certificate[] {
   if (quote.certification.type !== 5) return []
-  return parseCanonicalPem(quote.certification.data, "quote: PCK chain").map((der) =>
-    parseCertificate(der, "quote: PCK chain"),
-  )
+  const { data } = quote.certification
+  // Some quoting libraries write the bare DER, one after the other.
+  const chain =
+    data[0] === tag.sequence ? derValues(data) : parseCanonicalPem(data, "quote: PCK chain")
+  return chain.map((der) => parseCertificate(der, "quote: PCK chain"))
+}
+
+function derValues(data: Uint8Array): readonly Uint8Array[] {
+  const reader = new DerReader(data, "quote: PCK chain")
+  const values: Uint8Array[] = []
+  while (reader.more) values.push(reader.read(tag.sequence, "certificate").raw)
+  return values
 }
 
 function verifyPck(
