@@ -61,7 +61,12 @@ class Replica {
   }
 }
 
-async function soak(store: string, replicaCount: number, harm: () => void): Promise<void> {
+interface Harm {
+  /** Kills the database, the n-th time. */
+  database?(round: number): void
+}
+
+async function soak(store: string, replicaCount: number, harm: Harm): Promise<void> {
   const master = randomBytes(32)
   const cas = await openCas({ store, master, create: true })
   const alice = person()
@@ -85,32 +90,45 @@ async function soak(store: string, replicaCount: number, harm: () => void): Prom
   const node = await new Node().prepare(first)
   const untilMs = minutes * 60_000
   const end = Date.now() + untilMs
+  const kills = { replicas: 0, database: 0 }
   const killing = (async () => {
-    for (let round = 1; Date.now() < end - 3000; round += 1) {
+    while (Date.now() < end - 3000) {
       await new Promise((resolve) => setTimeout(resolve, 500 + Math.random() * 2500))
       const victim = replicas[Math.floor(Math.random() * replicaCount)]
       await victim?.kill()
-      if (round % 5 === 0) harm()
+      kills.replicas += 1
       await victim?.start()
     }
   })()
+  // At moments of its own: while replicas run, start, commit, or are dead.
+  const harming = (async () => {
+    while (harm.database !== undefined && Date.now() < end - 3000) {
+      await new Promise((resolve) => setTimeout(resolve, 2000 + Math.random() * 10_000))
+      kills.database += 1
+      harm.database(kills.database)
+    }
+  })()
   const told = await race({ clients, node, untilMs })
-  await killing
+  await Promise.all([killing, harming])
   for (const replica of replicas) await replica.kill()
   for (const client of clients) await client.close()
   const again = await openCas({ store, master, create: false })
   const length = await requireLinear(again, told)
-  console.log(`${told.length} acknowledged, history of ${length}`)
-  assert.ok(told.length > 10)
+  console.log(
+    `${told.length} acknowledged, history of ${length}; killed: CAS ${kills.replicas} times, database ${kills.database} times`,
+  )
+  assert.ok(told.length > 2 * minutes)
   await again.close()
 }
 
 test("SQLite: the CAS is killed at random", async () => {
-  await soak(join(place.dir, "soak"), 1, () => undefined)
+  await soak(join(place.dir, "soak"), 1, {})
 })
 
 test("PostgreSQL: replicas and database are killed at random", {
   skip: postgres === undefined && "no PostgreSQL is installed",
 }, async () => {
-  await soak(postgres?.url ?? "", 2, () => postgres?.restart())
+  await soak(postgres?.url ?? "", 2, {
+    database: (round) => postgres?.restart(round % 2 === 0 ? "kill" : undefined),
+  })
 })

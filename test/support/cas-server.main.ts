@@ -4,6 +4,7 @@ import { openCas, serveCas } from "../../src/cas/index.ts"
 
 const [, , store = "", master = "", port = "0"] = process.argv
 const cas = await openCas({ store, master: fromHex(master) ?? new Uint8Array(), create: true })
+await cas.guard()
 const server = await serveCas({
   cas,
   host: "127.0.0.1",

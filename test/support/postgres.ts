@@ -1,13 +1,35 @@
 import { execFileSync, spawnSync } from "node:child_process"
-import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs"
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 
 export interface Postgres {
   readonly url: string
-  /** Stops at once, as a power cut would, and starts again. */
-  restart(): void
+  /** Stops at once, as a power cut would, and starts again. `kill`: by SIGKILL of its first process. */
+  restart(how?: "kill"): void
   stop(): void
+}
+
+/** Its children notice, and end; until then their shared memory keeps a new one from starting. */
+function killed(data: string): void {
+  const [line = ""] = readFileSync(join(data, "postmaster.pid"), "utf8").split("\n")
+  const { stdout } = spawnSync("ps", ["-o", "pid=", "--ppid", line], { encoding: "utf8" })
+  const children = stdout.split("\n").map(Number)
+  process.kill(Number(line), "SIGKILL")
+  while (children.some((child) => child > 0 && isRunning(child))) spawnSync("sleep", ["0.05"])
+}
+
+function isRunning(pid: number): boolean {
+  const stat = spawnSync("ps", ["-o", "stat=", "-p", String(pid)], { encoding: "utf8" })
+  return stat.status === 0 && !stat.stdout.startsWith("Z")
 }
 
 const versions = "/usr/lib/postgresql"
@@ -45,8 +67,9 @@ export function startPostgres(): Postgres | undefined {
   start()
   return {
     url: `postgres://postgres@localhost/postgres?host=${encodeURIComponent(dir)}`,
-    restart: () => {
-      run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+    restart: (how) => {
+      if (how === "kill") killed(data)
+      else run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
       start()
     },
     stop: () => {
