@@ -55,26 +55,23 @@ function plant(fs: ReturnType<typeof fileSystemOn>, { path, manifest, at }: Volu
   }
 }
 
-await serveInWorker((request) => {
+// The error that brought us here says more.
+function closeQuietly(fs: ReturnType<typeof fileSystemOn>): void {
+  try {
+    fs.destroy()
+  } catch {}
+}
+
+await serveInWorker((request, report) => {
   const asked = request as CasVolumeRequest
   const { grant, root, seed } = asked
   const readOnly = grant.access === "read"
-  let fault: Error | undefined
-  const report = (error: unknown) => {
-    fault ??= error instanceof Error ? error : new Error("a fault of the volume")
-  }
   const fs = fileSystemOn(open(asked), { readOnly, root }, report)
-  const close = fs.destroy.bind(fs)
-  // What could not be committed at the end must not pass for a clean one.
-  fs.destroy = () => {
-    close()
-    if (fault !== undefined) throw fault
-  }
   try {
     if (grant.state === "new" && seed !== undefined) plant(fs, seed)
     return fs
   } catch (error) {
-    close()
+    closeQuietly(fs)
     throw error
   }
 })

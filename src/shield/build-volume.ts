@@ -5,7 +5,10 @@ export interface VolumeMountRequest extends VolumeRequest {
   readonly kind: "volume"
 }
 
-/** Opens it for the loop: what does not verify is EIO to its reader, and thrown, so that the loop reports it. */
-export function buildVolume(request: VolumeMountRequest): FileSystem {
-  return openVolume(request, () => undefined)
+/** Opens it for the loop: what does not verify is EIO to its reader, and thrown; `report` hears of what fails at a commit. */
+export function buildVolume(
+  request: VolumeMountRequest,
+  report: (error: unknown) => void,
+): FileSystem {
+  return openVolume(request, report)
 }

@@ -6,15 +6,15 @@ import { buildVolume } from "./build-volume.ts"
 import type { ShieldRequest } from "./request.ts"
 import { serveInWorker } from "./serve.ts"
 
-function build(request: ShieldRequest): FileSystem {
+function build(request: ShieldRequest, report: (error: unknown) => void): FileSystem {
   switch (request.kind) {
     case "binfs":
       return buildBinfs(request)
     case "region":
       return buildRegion(request)
     case "volume":
-      return buildVolume(request)
+      return buildVolume(request, report)
   }
 }
 
-await serveInWorker((request) => build(request as ShieldRequest))
+await serveInWorker((request, report) => build(request as ShieldRequest, report))

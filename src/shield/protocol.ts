@@ -21,6 +21,8 @@ export interface Incident {
   readonly code: ErrorCode
   readonly message: string
   readonly reason?: string
+  /** What to do. */
+  readonly hint?: string
   readonly facts: CofferError["facts"]
 }
 
@@ -28,14 +30,10 @@ export type FromServer =
   | { readonly type: "built"; readonly readOnly: boolean }
   | { readonly type: "ready" }
   | { readonly type: "incident"; readonly incident: Incident }
-  | { readonly type: "ended"; readonly error: Transported | undefined }
+  | { readonly type: "ended"; readonly error: Incident | undefined }
 
 /** A CofferError on its way between threads: structured clones lose the class. */
-export interface Transported extends Incident {
-  readonly hint?: string
-}
-
-export function transport(error: unknown): Transported {
+export function transport(error: unknown): Incident {
   if (!(error instanceof CofferError))
     return {
       code: "fault",
@@ -52,7 +50,7 @@ export function transport(error: unknown): Transported {
   }
 }
 
-export function received({ code, message, facts, hint, reason }: Transported): CofferError {
+export function received({ code, message, facts, hint, reason }: Incident): CofferError {
   return new CofferError(code, message, {
     facts,
     ...(hint === undefined ? {} : { hint }),

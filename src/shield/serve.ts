@@ -5,26 +5,45 @@ import { type FromServer, gate, gateAt, type ServeInput, stopAt, transport } fro
 
 /**
  * The body of a worker that serves one mount: builds the filesystem first, so that a wrong key or a damaged volume
- * never leaves a mount behind, waits until the other thread has mounted, and serves until the mount has ended.
+ * never leaves a mount behind, waits until the other thread has mounted, and serves until the mount has ended. What `build`
+ * gets beside its request reports a fault that no request of the kernel meets: an incident, as those that one meets.
  */
 export async function serveInWorker(
-  build: (request: unknown) => FileSystem | Promise<FileSystem>,
+  build: (request: unknown, report: (error: unknown) => void) => FileSystem | Promise<FileSystem>,
 ): Promise<void> {
   const port = parentPort
   if (port === null) throw new TypeError("serveInWorker runs in a worker")
   const input = workerData as ServeInput
+  const report = reportTo(port)
   let error: unknown
   try {
-    const fs = await build(input.request)
+    const fs = await build(input.request, report)
     say(port, { type: "built", readOnly: fs.options.readOnly })
-    serve(port, input, fs)
+    serve(port, input, fs, report)
   } catch (caught) {
     error = caught
   }
   say(port, { type: "ended", error: error === undefined ? undefined : transport(error) })
 }
 
-function serve(port: MessagePort, input: ServeInput, fs: FileSystem): void {
+/** Says each error once, also when the filesystem has reported what it then throws. */
+function reportTo(port: MessagePort): (error: unknown) => void {
+  const said = new WeakSet<object>()
+  return (error) => {
+    if (typeof error === "object" && error !== null) {
+      if (said.has(error)) return
+      said.add(error)
+    }
+    say(port, { type: "incident", incident: transport(error) })
+  }
+}
+
+function serve(
+  port: MessagePort,
+  input: ServeInput,
+  fs: FileSystem,
+  report: (error: unknown) => void,
+): void {
   const signals = new Int32Array(input.signals)
   Atomics.wait(signals, gateAt, gate.closed)
   if (Atomics.load(signals, gateAt) === gate.given) {
@@ -35,7 +54,7 @@ function serve(port: MessagePort, input: ServeInput, fs: FileSystem): void {
     metrics: input.metrics,
     stopped: () => Atomics.load(signals, stopAt) !== 0,
     ready: () => say(port, { type: "ready" }),
-    report: (error) => say(port, { type: "incident", incident: transport(error) }),
+    report,
   })
 }
 

@@ -22,7 +22,7 @@ export interface VolumeRequest {
 
 /**
  * Opens the filesystem of a volume. For writing it takes the lock, and its open commit is durable and anchored when this
- * returns. `report` hears of faults outside of any call. Close it with `destroy`.
+ * returns. `report` hears of each fault that ends all changes, once. Close it with `destroy`, which throws it.
  */
 export function openVolume(
   request: VolumeRequest,

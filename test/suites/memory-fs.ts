@@ -390,8 +390,9 @@ export class MemoryFileSystem implements FileSystem {
     return 0
   }
 
+  // A disk that fails: while there is a file of this name in the root.
   fsync(_inode: number, _dataOnly: boolean, _completion: Completion): number | "pending" {
-    return 0
+    return this.#node(1).children.has("fail-sync" as ByteString) ? e.EIO : 0
   }
 
   tick(): number {

@@ -18,6 +18,7 @@ export const e = {
   EINVAL: -22,
   ENOSPC: -28,
   EMLINK: -31,
+  EIO: -5,
   ENOTEMPTY: -39,
   ENODATA: -61,
   EOPNOTSUPP: -95,

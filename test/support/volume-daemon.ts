@@ -9,6 +9,8 @@ import { coffer } from "./cli.ts"
 const main = join(import.meta.dirname, "../../src/cli/main.ts")
 
 export interface DaemonOptions {
+  /** Where the volume's directory is to be, when not beside the rest. */
+  readonly disk?: string
   readonly pinned?: boolean
   readonly protection?: "encrypted" | "authenticated"
 }
@@ -30,19 +32,20 @@ export class VolumeDaemon {
   errors = ""
   #child: ChildProcess | undefined
 
-  private constructor(folder: string, pinned: boolean) {
+  private constructor(folder: string, disk: string, pinned: boolean) {
     this.folder = folder
-    this.volume = join(folder, "volume")
+    this.volume = join(disk, "volume")
     this.mount = join(folder, "mnt")
     this.keyFile = join(folder, "key")
     this.pin = pinned ? join(folder, "pin") : undefined
   }
 
   /** Makes the volume; `start` mounts it. */
-  static async create({ pinned = true, protection }: DaemonOptions = {}): Promise<VolumeDaemon> {
+  static async create(options: DaemonOptions = {}): Promise<VolumeDaemon> {
+    const { disk, pinned = true, protection } = options
     const folder = mkdtempSync(join(tmpdir(), "coffer-daemon-"))
     chmodSync(folder, 0o711) // services run as users of their own below it
-    const made = new VolumeDaemon(folder, pinned)
+    const made = new VolumeDaemon(folder, disk ?? folder, pinned)
     try {
       mkdirSync(made.mount)
       await coffer("keygen", "--volume", made.keyFile)

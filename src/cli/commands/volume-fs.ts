@@ -68,23 +68,32 @@ function requestOfSource(
   }
 }
 
+// What went wrong before says more.
+function closeQuietly(fs: VolumeFileSystem): void {
+  try {
+    fs.destroy()
+  } catch {}
+}
+
 async function withVolume<T>(
   io: Io,
   request: VolumeRequest,
   use: (fs: VolumeFileSystem) => T | Promise<T>,
 ): Promise<T> {
-  let failure: unknown
   const fs = openVolume(request, (error) => {
-    failure ??= error
+    if (error instanceof CofferError) io.warn(`coffer: ${error.message}`)
   })
   if (request.key === undefined && request.pin === undefined)
     io.warn("no key and no pin: nothing of this is verified")
+  let result: T
   try {
-    return await use(fs)
-  } finally {
-    fs.destroy()
-    if (failure instanceof CofferError) io.warn(`coffer: ${failure.message}`)
+    result = await use(fs)
+  } catch (error) {
+    closeQuietly(fs)
+    throw error
   }
+  fs.destroy()
+  return result
 }
 
 function mountCommand(io: Io): Command {

@@ -40,6 +40,7 @@ export class VolumeFileSystem implements FileSystem {
   readonly #space: Space
   /** Paths of inodes with damage, for reports. */
   readonly #damaged = new Map<number, string>()
+  #destroyed = false
 
   constructor(store: FrameStore, recovery: Recovery, options: VolumeOptions = {}) {
     this.core = new Core(store, recovery, options)
@@ -386,11 +387,11 @@ export class VolumeFileSystem implements FileSystem {
     })
   }
 
+  /** Commits, once. Throws what could not be committed now, or since when nothing could be changed any more. */
   destroy(): void {
-    try {
-      this.core.close()
-    } catch (error) {
-      this.core.report(error)
-    }
+    if (this.#destroyed) return
+    this.#destroyed = true
+    this.core.close()
+    if (this.core.failure !== undefined) throw this.core.failure
   }
 }

@@ -27,6 +27,7 @@ import { requireNotBehind } from "./words.ts"
 const mebi = 1024 * 1024
 /** What the writer makes; the format allows 256 MiB. Small ones are quick to compact, large ones keep the table of a large volume short. */
 const smallSegment = 64 * mebi
+const leastSegment = 4 * mebi
 const largeSegment = 256 * mebi
 const manySegments = 4096
 
@@ -273,7 +274,7 @@ function begin(
   const heldEpoch = held === undefined || held === "new" ? 0 : held.epoch
   const epoch = Math.max(recovered.epoch, heldEpoch) + 1
   const table = recovered.table.size
-  const size = settings.segmentSize ?? (table > manySegments ? largeSegment : smallSegment)
+  const size = settings.segmentSize ?? segmentSizeFor(table, disk)
   const freshness = new FreshnessKeeper(
     anchor,
     settings.freshness ?? { mode: "strict" },
@@ -306,6 +307,13 @@ function begin(
     recovery: recoveryOf(recovered),
     info: infoOf(context.header, recovered, store, epoch),
   }
+}
+
+// What lies in the segment that is being written cannot be compacted, so on a small disk it is small too.
+function segmentSizeFor(segments: number, disk: Disk): number {
+  if (segments > manySegments) return largeSegment
+  const share = Math.floor(disk.space().total / 16)
+  return Math.min(smallSegment, Math.max(leastSegment, share))
 }
 
 /** The first commit of the first writer after an authorised restore says what was replaced by what. */
