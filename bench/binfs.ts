@@ -3,29 +3,13 @@
  * is durable when it returns; the others' is not, so their time with a sync is given as well.
  * `node bench/binfs.ts [--tree DIR] [--rounds N] [--json] [--large] [--coffer COMMAND]`; without --tree a Debian with Python; --large: 2 GiB.
  */
-import { spawn, spawnSync } from "node:child_process"
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeSync,
-} from "node:fs"
+import { spawnSync } from "node:child_process"
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
 import { debianRootfs } from "../test/support/debian.ts"
-
-interface Sample {
-  readonly seconds: number
-  /** Of all threads, user and system: what does not depend on how busy the machine is. */
-  readonly cpuSeconds: number
-  /** Bytes. */
-  readonly peakRss: number
-}
+import { median, run, type Sample, together } from "./measure.ts"
 
 interface Row {
   readonly what: string
@@ -48,53 +32,6 @@ const folder = mkdtempSync(join(tmpdir(), "coffer-bench-"))
 const out = join(folder, "out")
 const tree = join(folder, "tree")
 
-/** Runs a command; its peak memory and CPU time are what the kernel says of it while it lives. */
-async function run(command: string, ...args: readonly string[]): Promise<Sample> {
-  const begin = performance.now()
-  const child = spawn(command, args, { stdio: ["ignore", "ignore", "inherit"] })
-  let peakRss = 0
-  let cpuSeconds = 0
-  const look = setInterval(() => {
-    peakRss = Math.max(peakRss, peakOf(child.pid))
-    cpuSeconds = Math.max(cpuSeconds, cpuOf(child.pid))
-  }, 5)
-  const status = await new Promise<number | null>((resolve, reject) => {
-    child.once("error", reject)
-    child.once("exit", resolve)
-  }).finally(() => clearInterval(look))
-  if (status !== 0) throw new Error(`${command} ${args.join(" ")}: exit status ${status}`)
-  return { seconds: (performance.now() - begin) / 1000, cpuSeconds, peakRss }
-}
-
-/** Fields 14 and 15 of its `stat`, in ticks of 10 ms. */
-function cpuOf(pid: number | undefined): number {
-  try {
-    const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
-      .replace(/^.*\) /, "")
-      .split(" ")
-    return (Number(fields[11]) + Number(fields[12])) / 100
-  } catch {
-    return 0
-  }
-}
-
-function peakOf(pid: number | undefined): number {
-  try {
-    const status = readFileSync(`/proc/${pid}/status`, "utf8")
-    return Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0) * 1024
-  } catch {
-    return 0
-  }
-}
-
-function after(...samples: readonly Sample[]): Sample {
-  return {
-    seconds: samples.reduce((sum, { seconds }) => sum + seconds, 0),
-    cpuSeconds: samples.reduce((sum, sample) => sum + sample.cpuSeconds, 0),
-    peakRss: Math.max(...samples.map(({ peakRss }) => peakRss)),
-  }
-}
-
 async function round(source: string): Promise<Readonly<Record<string, Sample>>> {
   remove()
   const ours = await run(values.coffer, "binfs", "create", source, out, "--json")
@@ -107,8 +44,8 @@ async function round(source: string): Promise<Readonly<Record<string, Sample>>> 
     "coffer binfs create (durable)": ours,
     "mkfs.erofs": image,
     "veritysetup format": hash,
-    "mkfs.erofs + veritysetup format": after(image, hash),
-    "mkfs.erofs + veritysetup format + sync": after(image, hash, sync),
+    "mkfs.erofs + veritysetup format": together(image, hash),
+    "mkfs.erofs + veritysetup format + sync": together(image, hash, sync),
   }
 }
 
@@ -116,11 +53,6 @@ function remove(): void {
   for (const path of [out, `${out}.tree`]) rmSync(path, { force: true })
   // What earlier rounds left to write must not slow down the next.
   spawnSync("sync")
-}
-
-function median(numbers: readonly number[]): number {
-  const sorted = numbers.toSorted((a, b) => a - b)
-  return sorted[Math.floor(sorted.length / 2)] ?? 0
 }
 
 function makeTree(): string {
