@@ -35,8 +35,11 @@ function scratch(t: TestContext): string {
   return directory
 }
 
-function makeImage(directory: string, files: Readonly<Record<string, string>>): string {
+/** `built`: the time of the directories, as an image builder leaves it. */
+function makeImage(directory: string, files: Readonly<Record<string, string>>, built = 0): string {
   const tree = new TreeBuilder({ duplicates: "refuse", parentSymlinks: "refuse" })
+  for (const path of ["/", "/app", "/app/model"])
+    tree.putDirectory(at(path), { ...plainDirectory, mtime: { seconds: built, nanoseconds: 0 } })
   const put = (path: string, bytes: Uint8Array, mode: number) => {
     const meta = { ...plainDirectory, mode }
     tree.put(at(path), { kind: "file", meta, content: contentOfBytes(bytes) })
@@ -102,7 +105,8 @@ test("encrypted content of the image is in a store of its own, and nowhere in cl
 
 test("the same image and key give the same image; other content the same MrEnclave, and another tag", async (t) => {
   const from = makeImage(join(scratch(t), "src"), model)
-  const newer = makeImage(join(scratch(t), "src"), { ...model, "/app/model/weights": "newer" })
+  const changed = { ...model, "/app/model/weights": "newer" }
+  const newer = makeImage(join(scratch(t), "src"), changed, 1_700_000_000)
   const [one, two, three] = [join(scratch(t), "a"), join(scratch(t), "b"), join(scratch(t), "c")]
   const first = await protect(from, `oci:${one}:1`, encrypted)
   assert.equal((await protect(from, `oci:${two}:1`, encrypted)).digest, first.digest)

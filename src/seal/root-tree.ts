@@ -1,3 +1,4 @@
+import { dirname } from "node:path/posix"
 import { type ByteString, utf8OfByteString } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
 import type { Region } from "../manifest/index.ts"
@@ -37,13 +38,19 @@ function isInStore(path: string, regions: readonly Region[]): boolean {
   return regions.some((other) => other.kind === "image" && path.startsWith(`${other.path}/`))
 }
 
-/** The mount point keeps owner and mode, but not the time: new content must not be another measurement. */
+/**
+ * New content must not be another measurement, and whoever builds an image with it touches the directories around it: the
+ * mount point and they keep owner and mode, but not the time.
+ */
 function takeOut(tree: TreeBuilder, path: string): void {
-  const place = utf8OfByteString(path)
-  const found = tree.get(place)
-  tree.clear(place)
-  if (found?.kind === "directory")
-    tree.putDirectory(place, { ...found.meta, mtime: plainDirectory.mtime })
+  tree.clear(utf8OfByteString(path))
+  for (let at = path; ; at = dirname(at)) {
+    const place = utf8OfByteString(at)
+    const found = tree.get(place)
+    if (found?.kind === "directory")
+      tree.putDirectory(place, { ...found.meta, mtime: plainDirectory.mtime })
+    if (at === "/") return
+  }
 }
 
 function putBack(tree: TreeBuilder, image: DirectoryNode, region: Region): void {
