@@ -5,7 +5,7 @@
 import assert from "node:assert/strict"
 import { test } from "node:test"
 import { lacksDebian } from "../support/debian.ts"
-import { differences, PythonSuite } from "../support/python-suite.ts"
+import { comparePython, pythonSuite } from "../support/python-suite.ts"
 
 const modules = `
 test_sqlite_modes test_os test_posix test_posixpath test_shutil test_tempfile test_mmap test_zipfile test_json
@@ -45,14 +45,11 @@ for (const [where, list, options] of [
     skip: lacksDebian(),
     timeout: 3_600_000,
   }, async (t) => {
-    const suite = new PythonSuite()
+    const suite = pythonSuite()
     t.after(() => suite.remove())
     await suite.prepare()
-    const asked = [...options, ...list]
-    const [inside, outside] = await Promise.all([suite.inside(asked), suite.outside(asked)])
-    const found = differences(outside, inside).filter(
-      (line) => !known.some((name) => line.startsWith(`${name}: `)),
-    )
-    t.diagnostic(`${list.length} modules, ${inside.size} tests`)
-    assert.deepEqual(found, [])
+    const { count, found } = await comparePython(suite, [...options, ...list])
+    t.diagnostic(`${list.length} modules, ${count} tests`)
+    const unknown = found.filter((line) => !known.some((name) => line.startsWith(`${name}: `)))
+    assert.deepEqual(unknown, [])
   })

@@ -22,7 +22,7 @@ const packagesOf = {
   nodejs: "nodejs",
   "python3-testsuite": "python3,libpython3.11-testsuite",
 } as const
-type RootfsName = keyof typeof packagesOf
+export type RootfsName = keyof typeof packagesOf
 
 /**
  * The path of a tar: a minimal Debian with one package more. Made once with mmdebstrap, from the sources of the machine's
