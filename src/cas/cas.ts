@@ -275,8 +275,9 @@ export class Cas {
     }
   }
 
-  async policies(after: string, limit: number): Promise<PolicyView[]> {
-    const rows = await this.#ledger.list("policies", "", after, limit)
+  /** `after`: the last of the page before; `prefix`: what the names begin with. So below. */
+  async policies(after: string, limit: number, prefix = ""): Promise<PolicyView[]> {
+    const rows = await this.#ledger.list("policies", prefix, after, limit)
     return rows.map(({ key, value }) => {
       const { hash, policy, revision, changed } = storedPolicy(value)
       const insecure = Object.values(policy.platforms).some(({ type }) => type === "insecure-sim")
@@ -296,8 +297,8 @@ export class Cas {
     return rows.map(({ key, value }) => viewOf(key, volumeRowSchema.parse(value), this.#now()))
   }
 
-  async verdicts(after: string, limit: number): Promise<Verdict[]> {
-    const rows = await this.#ledger.list("verdicts", "", after, limit)
+  async verdicts(after: string, limit: number, prefix = ""): Promise<Verdict[]> {
+    const rows = await this.#ledger.list("verdicts", prefix, after, limit)
     return rows.map(({ key, value }) => ({
       subject: key.slice(0, key.lastIndexOf("/")),
       ...verdictSchema.parse(value),

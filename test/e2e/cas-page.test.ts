@@ -36,6 +36,15 @@ async function look(url: string): Promise<string> {
   return stdout
 }
 
+function smallPolicy(name: string, admin: string): string {
+  return `version: 1
+name: ${name}
+services: {}
+platforms: {}
+access: { keys: { a: "${admin}" }, update: { of: [a] } }
+`
+}
+
 test("the page shows verdicts, policies and volumes, and verifies the log in the browser", {
   skip,
 }, async () => {
@@ -66,11 +75,20 @@ test("the page shows verdicts, policies and volumes, and verifies the log in the
         makeEvidence: (binding) => node.evidence(binding, { mrEnclave: "00".repeat(32) }),
       }),
     )
+    for (let i = 0; i < 120; i += 1)
+      await putPolicy(cas, smallPolicy(`z-${String(i).padStart(3, "0")}`, alice.public), [alice])
     const good = await look(`${server.pageUrl ?? ""}/`)
     assert.match(good, /Verified in this browser: \d+ entries/)
     assert.match(good, /services\.reader\.measurements: wanted/)
     assert.match(good, /shop\/data\/0/)
-    assert.match(good, /secret-made/)
+    assert.match(good, /policy-created/)
+    // A page of a table, not all of it, and a button for the rest.
+    assert.match(good, /121 policies/)
+    const table = /<table id="policies">[^]*?<\/table>/.exec(good)?.[0] ?? ""
+    assert.match(table, /<td>z-098<\/td>/)
+    assert.ok(!table.includes("z-099"))
+    assert.match(good, /<button id="policies-more">more/)
+    assert.match(good, /<button id="volumes-more" hidden/)
     assert.ok(!good.includes(env["TOKEN"] ?? "?"))
     const database = new DatabaseSync(join(dir, "cas.db"))
     database.exec(

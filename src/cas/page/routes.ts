@@ -8,6 +8,9 @@ import { pageStyle } from "./style.ts"
 const policy =
   "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
+/** Rows of a table at a time: a CAS can have a million volumes. */
+const pageSize = 100
+
 const headers = {
   "content-security-policy": policy,
   "cache-control": "no-store",
@@ -25,14 +28,19 @@ export function mountPage(app: Hono, cas: Cas): void {
   serve("/page.js", "text/javascript", pageScript)
   serve("/page.css", "text/css", pageStyle)
   app.get("/api/overview", async (context) => {
-    const [info, policies, volumes, verdicts] = await Promise.all([
-      cas.info(),
-      cas.policies("", 200),
-      cas.volumes("", "", 500),
-      cas.verdicts("", 500),
-    ])
-    return context.json({ info, policies, volumes, verdicts }, 200, headers)
+    const [info, counts] = await Promise.all([cas.info(), cas.counts()])
+    return context.json({ info, counts }, 200, headers)
   })
+  const lists = {
+    policies: (after: string, prefix: string) => cas.policies(after, pageSize, prefix),
+    volumes: (after: string, prefix: string) => cas.volumes(prefix, after, pageSize),
+    verdicts: (after: string, prefix: string) => cas.verdicts(after, pageSize, prefix),
+  }
+  for (const [name, list] of Object.entries(lists))
+    app.get(`/api/${name}`, async (context) => {
+      const { after = "", prefix = "" } = context.req.query()
+      return context.json({ rows: await list(after, prefix), pageSize }, 200, headers)
+    })
   app.get("/api/audit", async (context) => {
     const from = Number(context.req.query("from") ?? 1)
     const first = Number.isSafeInteger(from) && from >= 1 ? from : 1

@@ -5,7 +5,15 @@ export const pageScript = `
 const encoder = new TextEncoder()
 const fromHex = (hex) => Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16))
 const toHex = (bytes) => [...new Uint8Array(bytes)].map((byte) => byte.toString(16).padStart(2, "0")).join("")
-const join = (...parts) => Uint8Array.from(parts.flatMap((part) => [...part]))
+function join(...parts) {
+  const all = new Uint8Array(parts.reduce((size, part) => size + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    all.set(part, at)
+    at += part.length
+  }
+  return all
+}
 const chainLabel = encoder.encode(${JSON.stringify(`${labels.casAudit}\0`)})
 const headLabel = encoder.encode(${JSON.stringify(`${labels.casHead}\0`)})
 const get = async (path) => (await fetch(path)).json()
@@ -38,18 +46,38 @@ const code = (text) => ({ text, kind: "code" })
 const reason = (v) => (v.field ? v.field + ": " : v.reason + ": ") + (v.wanted ? "wanted " + v.wanted + ", found " + v.found : "not what it must be")
 const time = (ms) => new Date(ms).toISOString().replace("T", " ").slice(0, 19)
 
-function show({ info, policies, volumes, verdicts }) {
-  byId("identity").textContent = "key " + info.cas + ", log at entry " + info.head.sequence
-  fill("verdicts", ["service", "verdict", "when", "from", "MrEnclave", "platform", "reason"], verdicts.map((v) => [
-    v.subject, v.accepted ? { text: "accepted", kind: "good" } : { text: "refused", kind: "bad" }, time(v.time), v.from ?? "", v.mrEnclave ? code(v.mrEnclave.slice(0, 16) + "…") : "not known",
-    v.platformType ?? "", v.accepted ? "platform " + v.platform : reason(v),
-  ]))
-  fill("policies", ["policy", "services", "revision", "changed", "hash"], policies.map((p) => [
-    p.name + (p.insecure ? " (insecure-sim)" : ""), p.services.join(", "), p.revision, time(p.changed), code(p.hash.slice(0, 16) + "…"),
-  ]))
-  fill("volumes", ["volume", "state", "commit", "tag", "moved", "writer", "epoch"], volumes.map((v) => [
-    v.name, v.state, v.sequence, code(v.tag.slice(0, 16) + "…"), time(v.moved), v.writer ?? "none", v.epoch,
-  ]))
+const tables = {
+  verdicts: {
+    heads: ["service", "verdict", "when", "from", "MrEnclave", "platform", "reason"],
+    key: (v) => v.subject + (v.accepted ? "/accepted" : "/refused"),
+    row: (v) => [
+      v.subject, v.accepted ? { text: "accepted", kind: "good" } : { text: "refused", kind: "bad" }, time(v.time), v.from ?? "",
+      v.mrEnclave ? code(v.mrEnclave.slice(0, 16) + "…") : "not known", v.platformType ?? "", v.accepted ? "platform " + v.platform : reason(v),
+    ],
+  },
+  policies: {
+    heads: ["policy", "services", "revision", "changed", "hash"],
+    key: (p) => p.name,
+    row: (p) => [p.name + (p.insecure ? " (insecure-sim)" : ""), p.services.join(", "), p.revision, time(p.changed), code(p.hash.slice(0, 16) + "…")],
+  },
+  volumes: {
+    heads: ["volume", "state", "commit", "tag", "moved", "writer", "epoch"],
+    key: (v) => v.name,
+    row: (v) => [v.name, v.state, v.sequence, code(v.tag.slice(0, 16) + "…"), time(v.moved), v.writer ?? "none", v.epoch],
+  },
+}
+
+/** A page of a table, and a button for the next one. */
+async function page(id, prefix, shown) {
+  const { heads, key, row } = tables[id]
+  const after = shown.length === 0 ? "" : key(shown.at(-1))
+  const { rows, pageSize } = await get("/api/" + id + "?" + new URLSearchParams({ after, prefix }))
+  if (byId(id + "-filter").value.trim() !== prefix) return
+  const all = [...shown, ...rows]
+  fill(id, heads, all.map(row))
+  const more = byId(id + "-more")
+  more.hidden = rows.length < pageSize
+  more.onclick = () => page(id, prefix, all)
 }
 
 async function chain(head) {
@@ -67,8 +95,9 @@ async function chain(head) {
       if (line.slice(0, 64) !== wanted || entry.sequence !== sequence) throw new Error("entry " + sequence + " does not fit the one before it")
       hash = wanted
       entries.push(entry)
-      if (entries.length > 5000) entries.shift()
     }
+    if (entries.length > 10_000) entries.splice(0, entries.length - 5000)
+    byId("chain").textContent = "The audit log is being verified in this browser: " + sequence + " of " + head.sequence + " entries…"
   }
   if (hash !== head.hash) throw new Error("the log does not end where the head says")
   return entries
@@ -94,11 +123,17 @@ function showAudit(entries, filter) {
   ]))
 }
 
-const overview = await get("/api/overview")
-show(overview)
+const { info, counts } = await get("/api/overview")
+byId("identity").textContent = "key " + info.cas + ", log at entry " + info.head.sequence + ", " + counts.policies + " policies, " + counts.volumes + " volumes"
+for (const id of Object.keys(tables)) {
+  page(id, "", [])
+  byId(id + "-filter").addEventListener("input", ({ target }) => page(id, target.value.trim(), []))
+}
 const status = byId("chain")
 try {
-  const { head } = overview.info
+  const { head } = info
+  const newest = await get("/api/audit?from=" + Math.max(1, head.sequence - 299))
+  showAudit(newest.lines.map((line) => JSON.parse(line.slice(65))), "")
   const entries = await chain(head)
   await signed(head)
   status.textContent = "Verified in this browser: " + head.sequence + " entries, an unbroken chain, and its head signed by the CAS."
