@@ -6,12 +6,17 @@ import type { Inodes } from "./inodes.ts"
 import { itemType, keyOf } from "./keys.ts"
 import { maxOwners, ownerSize, putOwner, putTrailer, trailerSize } from "./owners.ts"
 
-/** Data in a frame of a stream. Random reads of 4 KiB want it small, streams large; 32 and 64 KiB were not tried yet. */
-export const frameDataSize = 16384
+/**
+ * Data in a frame of a stream. Random reads of 4 KiB want it small, streams large. Against 16 KiB, 8 KiB takes 0.6 of the
+ * CPU for a random read and three pages of the disk in place of five, and 1.06 of the CPU for a write of 1 MiB.
+ */
+const frameDataSize = 8192
+/** Data in a frame that small pieces share. */
+const packDataSize = 16384
 /** Header and tag of a frame, and some more: only for hints. */
 const frameOverhead = 64
 /** The largest payload: a full pack of small pieces. */
-export const maxPayload = frameDataSize + maxOwners * ownerSize + trailerSize
+export const maxPayload = packDataSize + maxOwners * ownerSize + trailerSize
 const cacheSlots = 256
 
 interface Piece {
@@ -117,7 +122,7 @@ export class FileData {
       source.copy(this.#pack, last.inner, at, at + size)
       return
     }
-    if (this.#packSize + size > frameDataSize) this.settle(false)
+    if (this.#packSize + size > packDataSize) this.settle(false)
     const next = this.#pieces.at(-1)
     if (next?.inode === inode && next.offset + next.length === offset) next.length += size
     else {
@@ -290,6 +295,20 @@ export class FileData {
       const begin = inner - frame * dataSize
       const count = Math.min(size - done, dataSize - begin)
       place.offset = first + frame * stride
+      if (begin === 0 && stride !== 0) {
+        const whole = this.#readWhole(
+          place,
+          stride,
+          dataSize,
+          size - done,
+          target,
+          at + done,
+          behind,
+        )
+        done += whole
+        inner += whole
+        if (whole > 0) continue
+      }
       // The trailer lands on bytes that come later, so only where such bytes follow.
       if (begin === 0 && count === dataSize && size - done + behind >= place.size)
         this.#store.read("data", place, target, at + done)
@@ -297,6 +316,26 @@ export class FileData {
       done += count
       inner += count
     }
+  }
+
+  /** Fills the target with the data of as many whole frames as can be read at once; returns how many bytes that is. */
+  #readWhole(
+    place: Place,
+    stride: number,
+    dataSize: number,
+    size: number,
+    target: Buffer,
+    at: number,
+    behind: number,
+  ): number {
+    const store = this.#store
+    if (store.readRow === undefined) return 0
+    let count = Math.floor(size / dataSize)
+    // The trailer of each lands on the next one's bytes, that of the last on bytes that come later.
+    if (size - (count - 1) * dataSize + behind < place.size) count -= 1
+    if (count < 2) return 0
+    store.readRow(place, stride, count, target, at, dataSize)
+    return count * dataSize
   }
 
   #frameAt(place: Place): Buffer {

@@ -51,7 +51,10 @@ export class PageCache {
   }
 
   #enter(page: Page): Page {
-    if (page.level === 0) this.#leaves.push(page)
+    if (page.level === 0) {
+      page.slot = this.#leaves.length
+      this.#leaves.push(page)
+    }
     this.#use.size += page.capacity
     return page
   }
@@ -139,8 +142,7 @@ export class PageCache {
     if (page.dirty) this.#dirtyCount -= 1
     page.dirty = false
     page.parent = undefined
-    page.count = -1
-    if (page.level > 0) this.#use.size -= page.capacity
+    this.#leave(page)
   }
 
   /** Gives a dirty page a new place; its parent learns of it. */
@@ -200,11 +202,8 @@ export class PageCache {
       if (this.#hand >= this.#leaves.length) this.#hand = 0
       const page = this.#leaves[this.#hand]
       if (page === undefined) return
-      if (page.count !== -1 && this.#keep(page)) {
-        this.#hand += 1
-        continue
-      }
-      this.#drop(page)
+      if (this.#keep(page)) this.#hand += 1
+      else this.#drop(page)
     }
   }
 
@@ -221,13 +220,22 @@ export class PageCache {
   }
 
   #drop(page: Page): void {
-    this.#use.size -= page.capacity
-    const last = this.#leaves.pop()
-    if (last !== undefined && last !== page) this.#leaves[this.#hand] = last
     if (page.parent !== undefined) {
       page.parent.children[childIndexOf(page.parent, page)] = undefined
       page.parent = undefined
     }
+    this.#leave(page)
+  }
+
+  #leave(page: Page): void {
+    this.#use.size -= page.capacity
+    if (page.level > 0) return
+    const last = this.#leaves.pop()
+    if (last !== undefined && last !== page) {
+      this.#leaves[page.slot] = last
+      last.slot = page.slot
+    }
+    page.slot = -1
     this.#give(page)
   }
 }

@@ -45,6 +45,8 @@ export class Page {
   readonly children: (Page | undefined)[] = []
   /** Differs from what stands in the store. */
   dirty = false
+  /** Where the cache has it; -1: nowhere. */
+  slot = -1
   /** How often it was used lately, up to `maxHeat`. */
   heat = 0
   /** Where it stands in the store; size 0: nowhere. */
