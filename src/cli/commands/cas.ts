@@ -199,7 +199,8 @@ async function announce(cas: Cas, server: CasServer, io: Io): Promise<void> {
     "     the skeleton of a policy: put the public half under access.keys (docs/policies.md explains each line)",
     "  3. coffer policy check shop.yaml",
     `  4. coffer policy create shop.yaml --key alice.pem ${where}`,
-    `  5. coffer run PROTECTED --policy shop/web ${where}`,
+    `  5. coffer run PROTECTED --policy NAME/SERVICE ${where}`,
+    "     the name of the policy, and of the service in it, as they stand in shop.yaml",
     "",
   ])
     io.warn(line)

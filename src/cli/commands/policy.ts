@@ -171,17 +171,23 @@ function requireFirst(verb: "create" | "update", policy: Policy): void {
     )
 }
 
+interface ShowOptions extends CasOptions {
+  readonly hash?: true
+}
+
 function showCommand(io: Io): Command {
   const command = new Command("show")
     .description(
       "the current document of a policy and its volumes, as JSON; no value of a secret is ever shown",
     )
     .argument("<name>", "the policy's name")
-  return withCasOptions(command).action(async (name: string, options: CasOptions) => {
+    .option("--hash", "only the document's hash: the next one's predecessor")
+  return withCasOptions(command).action(async (name: string, options: ShowOptions) => {
     const result = await withClient(options, io, (client) =>
       act(client, options, name, { verb: "read-policy" }),
     )
-    io.print(JSON.stringify(result, null, 2))
+    if (result.verb !== "read-policy") throw new TypeError("an act answers with its verb")
+    io.print(options.hash === true ? result.hash : JSON.stringify(result, null, 2))
   })
 }
 
