@@ -9,12 +9,12 @@ import {
   createStore,
   type Freshness,
   fileSystemOn,
-  importTree,
   NodeDisk,
   openStore,
   openStoreForReading,
 } from "../volume/index.ts"
 import type { CasVolumeRequest, VolumeSeed } from "./cas-volume.ts"
+import { clearUnanchored, seedVolume, wantsSeed } from "./first-start.ts"
 
 function open({ directory, target, policy, grant }: CasVolumeRequest) {
   const anchor = openCasAnchor(target, policy, grant)
@@ -49,7 +49,7 @@ function plant(fs: ReturnType<typeof fileSystemOn>, { path, manifest, at }: Volu
   const source = openFile(path)
   try {
     const node = lookup(openTree(source, manifest), utf8OfByteString(at))
-    if (node?.kind === "directory") importTree(fs, node, utf8OfByteString("/"))
+    if (node?.kind === "directory") seedVolume(fs, node)
   } finally {
     source.close()
   }
@@ -66,9 +66,11 @@ await serveInWorker((request, report) => {
   const asked = request as CasVolumeRequest
   const { grant, root, seed } = asked
   const readOnly = grant.access === "read"
-  const fs = fileSystemOn(open(asked), { readOnly, root }, report)
+  if (grant.state === "new" && !readOnly) clearUnanchored(asked.directory, bytes(grant.id))
+  const opened = open(asked)
+  const fs = fileSystemOn(opened, { readOnly, root }, report)
   try {
-    if (grant.state === "new" && seed !== undefined) plant(fs, seed)
+    if (seed !== undefined && !readOnly && wantsSeed(fs, opened.recovery)) plant(fs, seed)
     return fs
   } catch (error) {
     closeQuietly(fs)
