@@ -51,6 +51,7 @@ test("the shapes that people keep collateral in", () => {
   assert.equal(counts(encodeURIComponent(chain)), "0 0 0 2 0 0")
   assert.equal(counts(formatPem("X509 CRL", crl)), "0 0 1 0 0 0")
   assert.equal(counts(formatPem("PUBLIC KEY", spkiOf(root.key))), "0 0 0 0 1 0")
+  assert.equal(counts(spkiOf(root.key)), "0 0 0 0 1 0")
   assert.equal(counts(pcs), "1 0 0 0 0 0")
   assert.equal(counts(FakeTsm.certificateTable([certificate, certificate])), "0 0 0 2 0 0")
   assert.equal(counts("some notes"), "0 0 0 0 0 1")

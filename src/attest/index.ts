@@ -53,6 +53,7 @@ export {
 } from "./evidence/verify.ts"
 export { loadCollateral } from "./load.ts"
 export {
+  azurePlatform,
   defaultPcrs,
   enclavePcr,
   type Platform,

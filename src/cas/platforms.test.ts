@@ -192,6 +192,47 @@ test("sev-snp: each field accepts and refuses", () => {
   )
 })
 
+test("azure: the hardware's fields under their own names, and each register", () => {
+  const azure: PlatformClaims = {
+    type: "azure",
+    hardware: snp,
+    tpm: { ...tpm, akName: "" },
+    checks: [],
+  }
+  const hardware = (more: string) =>
+    `{ type: sev-snp, products: [milan], measurement: ["${hex(48)}"]${more.includes("maxVmpl") ? "" : ", maxVmpl: 1"}${more} }`
+  const of = (more: string, pcr = hex(32, "1")) =>
+    platform(`{ type: azure, hardware: ${hardware(more)}, pcrs: { "11": ["${pcr}"] } }`)
+  const judged = (wanted: PlatformPolicy, claims: PlatformClaims = azure) =>
+    judgePlatform("x", wanted, claims, 0)?.field
+  assert.equal(judged(of("")), undefined)
+  const cases: readonly Case[] = [
+    ["hostData", `hostData: ["${hex(32, "1")}"]`, `hostData: ["${hex(32, "f")}"]`],
+    ["idKeyDigest", `idKeyDigest: ["${hex(48, "2")}"]`, `idKeyDigest: ["${hex(48, "f")}"]`],
+    ["chipId", `chipId: ["${hex(64, "4")}"]`, `chipId: ["${hex(64, "f")}"]`],
+    ["minGuestSvn", "minGuestSvn: 3", "minGuestSvn: 4"],
+    ["maxVmpl", "maxVmpl: 2", "maxVmpl: 0"],
+    ["allowSmt", "allowSmt: true", "allowSmt: false"],
+    ["minTcb.snp", "minTcb: { snp: 20 }", "minTcb: { snp: 21 }"],
+  ]
+  for (const [field, good, bad] of cases) {
+    assert.equal(judged(of(`, ${good}`)), undefined, good)
+    assert.equal(judged(of(`, ${bad}`)), `platforms.x.hardware.${field}`, bad)
+  }
+  assert.equal(judged(of("", hex(32, "f"))), "platforms.x.pcrs.11")
+  const debug = { ...snp, policy: { ...snp.policy, debug: true } }
+  assert.equal(judged(of(""), { ...azure, hardware: debug }), "platforms.x.hardware.insecureDebug")
+  assert.equal(judged(of(", insecureDebug: true"), { ...azure, hardware: debug }), undefined)
+  const other = { ...snp, measurement: hex(48, "b") }
+  assert.equal(judged(of(""), { ...azure, hardware: other }), "platforms.x.hardware.measurement")
+  const genoa = { ...snp, product: "Genoa" } as const
+  assert.equal(judged(of(""), { ...azure, hardware: genoa }), "platforms.x.hardware.products")
+  assert.equal(judged(of(""), { ...azure, hardware: tdx }), "platforms.x.hardware.type")
+  assert.equal(judged(of(""), snp), "platforms.x.type")
+  assert.equal(judged(of(""), tpm), "platforms.x.type")
+  assert.equal(judgePlatform("x", of(""), azure, 86_401_000)?.field, "platforms.x.maxAge")
+})
+
 function tpmPlatform(key: string, pcr: string): PlatformPolicy {
   return platform(`{ type: tpm2, attestationKeys: ["${key}"], pcrs: { "11": ["${pcr}"] } }`)
 }

@@ -47,6 +47,8 @@ const names: Readonly<Record<string, string>> = {
 }
 
 function languageName(field: string): string {
+  const inner = /^hardware\.(.*)$/.exec(field)?.[1]
+  if (inner !== undefined) return `hardware.${languageName(inner)}`
   return names[field] ?? field.replace(/^rtmrs\./, "rtmr").replace("pcrs.sha256:", "pcrs.")
 }
 
@@ -66,9 +68,13 @@ function acceptedOf(platform: PlatformPolicy): Accepted {
       return {
         type: platform.type,
         aks: platform.attestationKeys,
-        pcrs: Object.fromEntries(
-          Object.entries(platform.pcrs).map(([pcr, values]) => [`sha256:${pcr}`, values]),
-        ),
+        pcrs: pcrsOf(platform.pcrs),
+      }
+    case "azure":
+      return {
+        type: platform.type,
+        hardware: snpOf(platform.hardware),
+        pcrs: pcrsOf(platform.pcrs),
       }
     case "tdx":
       return {
@@ -84,20 +90,32 @@ function acceptedOf(platform: PlatformPolicy): Accepted {
     case "sgx":
       return { type: platform.type, insecureDebug: platform.insecureDebug, ...intelOf(platform) }
     case "sev-snp":
-      return {
-        type: platform.type,
-        products: platform.products.map((product) => snpNames[product]),
-        measurements: platform.measurement,
-        minTcb: platform.minTcb,
-        minGuestSvn: platform.minGuestSvn,
-        maxVmpl: platform.maxVmpl,
-        allowSmt: platform.allowSmt,
-        allowMigrationAgent: platform.insecureMigration,
-        insecureDebug: platform.insecureDebug,
-        ...some("hostData", platform.hostData),
-        ...some("idKeyDigests", platform.idKeyDigest),
-        ...some("chipIds", platform.chipId),
-      }
+      return snpOf(platform)
+  }
+}
+
+function pcrsOf(
+  pcrs: Extract<PlatformPolicy, { type: "tpm2" }>["pcrs"],
+): Record<string, readonly string[]> {
+  return Object.fromEntries(Object.entries(pcrs).map(([pcr, values]) => [`sha256:${pcr}`, values]))
+}
+
+function snpOf(
+  platform: Omit<Extract<PlatformPolicy, { type: "sev-snp" }>, "maxAge">,
+): Extract<Accepted, { type: "sev-snp" }> {
+  return {
+    type: platform.type,
+    products: platform.products.map((product) => snpNames[product]),
+    measurements: platform.measurement,
+    minTcb: platform.minTcb,
+    minGuestSvn: platform.minGuestSvn,
+    maxVmpl: platform.maxVmpl,
+    allowSmt: platform.allowSmt,
+    allowMigrationAgent: platform.insecureMigration,
+    insecureDebug: platform.insecureDebug,
+    ...some("hostData", platform.hostData),
+    ...some("idKeyDigests", platform.idKeyDigest),
+    ...some("chipIds", platform.chipId),
   }
 }
 

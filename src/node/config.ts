@@ -19,24 +19,26 @@ const path = z
 
 const pcr = z.int({ error: "a PCR from 0 to 23" }).min(0, "a PCR from 0 to 23")
 
+const tpmFields = {
+  /** As `coffer attest ak --tpm` takes it: `/dev/…`, `unix:PATH` or `HOST:PORT`. */
+  device: z
+    .string()
+    .regex(/^(\/dev\/.+|unix:\/.+|[^/]+:\d{1,5})$/, { error: "/dev/…, unix:PATH or HOST:PORT" })
+    .default("/dev/tpmrm0"),
+  /** Which registers of the SHA-256 bank are quoted. */
+  pcrs: z
+    .array(pcr.max(23, "a PCR from 0 to 23"))
+    .min(1, "at least one PCR")
+    .max(24)
+    .default(defaultPcrs.map((name) => Number(name.slice("sha256:".length)))),
+}
+
 const platform = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("insecure-sim") }),
   z.strictObject({ type: z.literal("tdx") }),
   z.strictObject({ type: z.literal("sev-snp") }),
-  z.strictObject({
-    type: z.literal("tpm2"),
-    /** As `coffer attest ak --tpm` takes it: `/dev/…`, `unix:PATH` or `HOST:PORT`. */
-    device: z
-      .string()
-      .regex(/^(\/dev\/.+|unix:\/.+|[^/]+:\d{1,5})$/, { error: "/dev/…, unix:PATH or HOST:PORT" })
-      .default("/dev/tpmrm0"),
-    /** Which registers of the SHA-256 bank are quoted. */
-    pcrs: z
-      .array(pcr.max(23, "a PCR from 0 to 23"))
-      .min(1, "at least one PCR")
-      .max(24)
-      .default(defaultPcrs.map((name) => Number(name.slice("sha256:".length)))),
-  }),
+  z.strictObject({ type: z.literal("azure"), ...tpmFields }),
+  z.strictObject({ type: z.literal("tpm2"), ...tpmFields }),
 ])
 
 const cas = z.strictObject({

@@ -1,5 +1,6 @@
 import type { KeyObject } from "node:crypto"
 import {
+  azurePlatform,
   loadCollateral,
   type Platform,
   simPlatform,
@@ -46,36 +47,39 @@ export function openVoucher(config: NodeConfig, setup: VoucherSetup): OpenVouche
 
 function platformOf(config: NodeConfig, simKey: KeyObject, tsm: TsmFiles): Platform {
   const { platform, collateral } = config
+  // Read each time: the operator renews these files while the agent runs.
+  const certificates = () =>
+    collateral === undefined ? [] : loadCollateral([collateral]).certificates
   switch (platform.type) {
     case "insecure-sim":
       return simPlatform(simKey)
     case "tdx":
       return tdxPlatform(tsm)
     case "sev-snp":
-      // Read each time: the operator renews these files while the agent runs.
-      return snpPlatform(tsm, () =>
-        collateral === undefined ? [] : loadCollateral([collateral]).certificates,
-      )
+      return snpPlatform(tsm, certificates)
     case "tpm2":
-      return tpmOnDemand(
-        platform.device,
-        platform.pcrs.map((index) => `sha256:${index}`),
-      )
+      return onDemand(platform, (tpm, pcrs) => tpmPlatform(tpm, pcrs))
+    case "azure":
+      return onDemand(platform, (tpm, pcrs) => azurePlatform(tpm, certificates, pcrs))
   }
 }
 
 /** Opened for each use: a TPM without a resource manager has one user at a time, and a software TPM may have been restarted. */
-function tpmOnDemand(device: string, pcrs: readonly string[]): Platform {
+function onDemand(
+  { type, device, pcrs: indices }: Extract<NodeConfig["platform"], { type: "tpm2" | "azure" }>,
+  platformOn: (tpm: Tpm, pcrs: readonly string[]) => Platform,
+): Platform {
+  const pcrs = indices.map((index) => `sha256:${index}`)
   const using = async <T>(work: (platform: Platform) => Promise<T>): Promise<T> => {
     const tpm = await Tpm.open(device)
     try {
-      return await work(tpmPlatform(tpm, pcrs))
+      return await work(platformOn(tpm, pcrs))
     } finally {
       await tpm.close()
     }
   }
   return {
-    type: "tpm2",
+    type,
     evidence: (nonce, nodeKey) => using((platform) => platform.evidence(nonce, nodeKey)),
     extend: (mrEnclave) => using((platform) => platform.extend(mrEnclave)),
   }

@@ -91,17 +91,30 @@ const snpSchema = z.strictObject({
   maxAge,
 })
 
+/** PCR number to the values that are accepted (SHA-256 bank). */
+const pcrsSchema = z
+  .record(
+    z.string().regex(/^([0-9]|1[0-9]|2[0-3])$/, { error: "a PCR from 0 to 23" }),
+    z.array(hexSchema(32)).min(1, "at least one value").max(64),
+  )
+  .refine((pcrs) => Object.keys(pcrs).length > 0, { error: "at least one PCR" })
+
 const tpmSchema = z.strictObject({
   type: z.literal("tpm2"),
   /** TPM Names (`000b` and SHA-256) of enrolled attestation keys: anybody can quote any value with a software TPM. */
   attestationKeys: z.array(hexSchema(34)).min(1, "at least one enrolled key").max(4096),
-  /** PCR number to the values that are accepted (SHA-256 bank). */
-  pcrs: z
-    .record(
-      z.string().regex(/^([0-9]|1[0-9]|2[0-3])$/, { error: "a PCR from 0 to 23" }),
-      z.array(hexSchema(32)).min(1, "at least one value").max(64),
-    )
-    .refine((pcrs) => Object.keys(pcrs).length > 0, { error: "at least one PCR" }),
+  pcrs: pcrsSchema,
+  maxAge,
+})
+
+/**
+ * An Azure confidential VM: the hardware's report binds the virtual TPM's key, so no key is enrolled; `hardware` is what the
+ * paravisor must be, `pcrs` what it booted. TDX is not there: its quote comes from a service of the host.
+ */
+const azureSchema = z.strictObject({
+  type: z.literal("azure"),
+  hardware: snpSchema.omit({ maxAge: true }),
+  pcrs: pcrsSchema,
   maxAge,
 })
 
@@ -110,6 +123,7 @@ export const platformSchema = z.discriminatedUnion("type", [
   tdxSchema,
   snpSchema,
   tpmSchema,
+  azureSchema,
   sgxSchema,
 ])
 

@@ -84,7 +84,7 @@ test("errors name file, line, column and field, what was wanted and what was fou
     [
       "insecure-sim }",
       "insecure_sim }",
-      /platforms\.dev\.type: wanted insecure-sim or tdx or sev-snp or tpm2 or sgx, found "insecure_sim" \(did you mean insecure-sim\?\)/,
+      /platforms\.dev\.type: wanted insecure-sim or tdx or sev-snp or tpm2 or azure or sgx, found "insecure_sim" \(did you mean insecure-sim\?\)/,
     ],
     ["kind: ascii", "kind: asci", /secrets\.token\.kind: .*did you mean ascii/],
     ["need: 2", "need: 3", /access\.update\.need: wanted at most 2, the keys in "of", found 3/],

@@ -35,6 +35,8 @@ test("what is right is accepted: SGX v3, TDX v4, TDX v5, in either order of the 
     { tee: "tdx", td15: true },
     { order: [0, 2, 1] },
     { order: [0, 1] },
+    { derChain: true },
+    { tee: "tdx", derChain: true },
   ] as const)
     assert.equal(verdict(world), "accepted", JSON.stringify(world))
 })
@@ -361,7 +363,7 @@ test("debug is a claim, not a verdict", () => {
 })
 
 test("every single-byte change of a quote is refused", () => {
-  for (const world of [{}, { tee: "tdx", td15: true }] as const) {
+  for (const world of [{}, { tee: "tdx", td15: true }, { derChain: true }] as const) {
     const built = buildDcap(world)
     for (let at = 0; at < built.quote.length; at += 1) {
       if (at % (at > 1200 ? 31 : 3) !== 0 && at < built.quote.length - 80) continue

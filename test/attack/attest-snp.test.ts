@@ -4,6 +4,7 @@ import { snpProducts } from "../../src/attest/claims.ts"
 import { validatePlatform } from "../../src/attest/index.ts"
 import { productionRoots } from "../../src/attest/roots.ts"
 import { verifySnpReport } from "../../src/attest/snp/verify.ts"
+import type { Certificate } from "../../src/der/index.ts"
 import { flipped } from "../support/flip.ts"
 import { ecKey, rsaKey, testNow } from "../support/pki.ts"
 import { refused, verdictOf } from "../support/refused.ts"
@@ -83,6 +84,19 @@ test("a root that is not pinned; no VEK at all", () => {
   assert.equal(verdict({}, { roots: productionRoots }), "root-not-pinned")
   const { collateral } = buildSnp()
   assert.equal(verdict({}, { collateral: { ...collateral, certificates: [] } }), "vek-missing")
+})
+
+test("what comes with a report is its chain and nothing else", () => {
+  const built = buildSnp()
+  const [vek, authority] = built.collateral.certificates
+  const [stranger] = buildSnp({ chipId: new Uint8Array(64).fill(7) }).collateral.certificates
+  assert.ok(vek !== undefined && authority !== undefined && stranger !== undefined)
+  const says = (shown: readonly Certificate[]) =>
+    verdictOf(() => verifySnpReport(built.report, { ...built, shown }))
+  assert.equal(says([]), "accepted")
+  assert.equal(says([vek, authority]), "accepted")
+  assert.equal(says([vek, vek]), "chain-superfluous")
+  assert.equal(says([vek, stranger]), "chain-superfluous")
 })
 
 test("every single-byte change of a report is refused", () => {

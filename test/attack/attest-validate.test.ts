@@ -166,7 +166,7 @@ test("azure: hardware and PCRs, each by its own policy", () => {
   validatePlatform(claims, policy)
   assert.throws(
     () => validatePlatform(claims, { ...policy, hardware: { ...tdx, mrTd: [] } }),
-    refused("policy-platform-mrTd"),
+    refused("policy-platform-hardware-mrTd"),
   )
   assert.throws(
     () => validatePlatform(claims, { ...policy, pcrs: {} }),

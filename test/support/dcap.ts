@@ -52,6 +52,8 @@ export interface World {
   readonly qeSvn?: number
   readonly reportData?: Uint8Array
   readonly order?: readonly (0 | 1 | 2)[]
+  /** Certificates of the quote as bare DER, as some quoting libraries have them. */
+  readonly derChain?: boolean
 }
 
 export interface Built {
@@ -314,8 +316,11 @@ function buildQuote(world: World, chain: Chain): Uint8Array {
   })
   const blocks = [chain.pck, chain.authority, chain.root]
   const order = world.order ?? [0, 1, 2]
-  const pem = Buffer.from(
-    order.map((i) => formatPem("CERTIFICATE", blocks[i] ?? new Uint8Array())).join(""),
+  const pem = Buffer.concat(
+    order.map((i) => {
+      const der = blocks[i] ?? new Uint8Array()
+      return world.derChain === true ? der : Buffer.from(formatPem("CERTIFICATE", der))
+    }),
   )
   const qeData = Buffer.concat([
     qe,

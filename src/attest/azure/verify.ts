@@ -32,8 +32,33 @@ export interface AzureContext {
 export function verifyAzureEvidence(text: string, context: AzureContext): AzureClaims {
   const checks = new Checks()
   const evidence = parsed("evidence-malformed", () => parseAzureEvidence(text))
-  const { hcl } = evidence
-  const hardware = verifyHardware(evidence, context, checks)
+  const { pcrs } = evidence
+  const claims = verifyAzureParts(
+    {
+      ...evidence,
+      signature: tpmtSignature(evidence.signature),
+      pcrs: Object.fromEntries(pcrs.map((pcr, i) => [`sha256:${i}`, toHex(pcr)])),
+    },
+    context,
+  )
+  checkUserData(evidence, claims.tpm, checks)
+  return { ...claims, checks: [...claims.checks, ...checks.done] }
+}
+
+/** What the evidence of an Azure machine consists of, however it is written down. */
+export interface AzureParts extends Pick<AzureEvidence, "hcl" | "certificates" | "tdQuote"> {
+  /** TPMS_ATTEST and TPMT_SIGNATURE. */
+  readonly message: Uint8Array
+  readonly signature: Uint8Array
+  /** `sha256:15` to hex. */
+  readonly pcrs: Readonly<Record<string, string>>
+}
+
+/** The chain itself: hardware, runtime data, virtual TPM, nonce and PCRs. */
+export function verifyAzureParts(parts: AzureParts, context: AzureContext): AzureClaims {
+  const checks = new Checks()
+  const { hcl } = parts
+  const hardware = verifyHardware(parts, context, checks)
   checks.passed(hardware.type)
   const reportData = Buffer.from(hardware.reportData, "hex")
   checks.require(
@@ -42,16 +67,14 @@ export function verifyAzureEvidence(text: string, context: AzureContext): AzureC
     "hcl-runtime-data",
     "hcl report: wanted the hash of the runtime data in the report data, found another",
   )
-  const pcrs = Object.fromEntries(evidence.pcrs.map((pcr, i) => [`sha256:${i}`, toHex(pcr)]))
   const tpm = verifyTpmQuote({
-    message: evidence.message,
-    signature: tpmtSignature(evidence.signature),
+    message: parts.message,
+    signature: parts.signature,
     ak: { kind: "spki", bytes: attestationKey(hcl) },
-    pcrs,
+    pcrs: parts.pcrs,
     nonce: context.nonce,
   })
   checks.passed("tpm2")
-  checkUserData(evidence, tpm, checks)
   return { type: "azure", hardware, tpm, checks: checks.done }
 }
 
@@ -70,7 +93,7 @@ function checkUserData(evidence: AzureEvidence, tpm: Tpm2Claims, checks: Checks)
 }
 
 function verifyHardware(
-  evidence: AzureEvidence,
+  evidence: AzureParts,
   context: AzureContext,
   checks: Checks,
 ): SnpClaims | TdxClaims {
@@ -87,12 +110,7 @@ function verifyHardware(
   const shown = parsed("vek-malformed", () =>
     evidence.certificates.map((der) => parseCertificate(der, "azure evidence: vcek")),
   )
-  const certificates = [...shown, ...collateral.certificates]
-  return verifySnpReport(evidence.hcl.hardwareReport, {
-    collateral: { ...collateral, certificates },
-    roots,
-    now,
-  })
+  return verifySnpReport(evidence.hcl.hardwareReport, { collateral, shown, roots, now })
 }
 
 // TDREPORT_STRUCT: 256 bytes of MAC structure, TEE_TCB_INFO, TDINFO at 512. Only the CPU that made it can check its MAC,

@@ -48,6 +48,17 @@ const tpmSchema = z.strictObject({
   pcrs: z.record(z.string().regex(/^sha(?:1|256|384|512):\d{1,2}$/), hexUpTo(64)),
 })
 
+/** An Azure confidential VM: the paravisor's report names the virtual TPM's key; the certificates are the VCEK and its issuer. */
+const azureSchema = z.strictObject({
+  type: z.literal("azure"),
+  ...bound,
+  hcl: hexOf(2600),
+  message: hexUpTo(4096),
+  signature: hexUpTo(4096),
+  pcrs: z.record(z.string().regex(/^sha256:\d{1,2}$/), hexUpTo(64)),
+  certificates: z.array(hexUpTo(8192)).max(8),
+})
+
 /** An SGX enclave that runs elsewhere: its quote's report data binds nonce and ephemeral key itself; no node agent. */
 const sgxSchema = z.strictObject({ type: z.literal("sgx"), quote: hexUpTo(quoteMax) })
 
@@ -56,6 +67,7 @@ const platformSchema = z.discriminatedUnion("type", [
   tdxSchema,
   snpSchema,
   tpmSchema,
+  azureSchema,
   sgxSchema,
 ])
 

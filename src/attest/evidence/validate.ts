@@ -49,11 +49,23 @@ export function validatePlatform(claims: PlatformClaims, policy: PlatformPolicy)
       return
     case "azure":
       if (claims.type !== policy.type) break
-      validatePlatform(claims.hardware, policy.hardware)
+      validateHardware(claims.hardware, policy.hardware)
       validatePcrs(claims.tpm, policy.pcrs)
       return
   }
   throw unacceptable("platform.type", policy.type, claims.type)
+}
+
+/** Of a composite: its refusals name the field where it stands in the policy. */
+function validateHardware(claims: SnpClaims | TdxClaims, policy: SnpPolicy | TdxPolicy): void {
+  try {
+    validatePlatform(claims, policy)
+  } catch (error) {
+    if (!(error instanceof CofferError) || error.code !== "refused") throw error
+    const { field, wanted, found } = error.facts
+    const inner = String(field).replace(/^platform\./, "platform.hardware.")
+    throw unacceptable(inner, String(wanted), String(found))
+  }
 }
 
 /** `list` undefined: not looked at. An empty list accepts nothing. */

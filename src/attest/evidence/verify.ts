@@ -1,5 +1,7 @@
 import { equalBytes, fromHex, toHex } from "../../bytes/index.ts"
 import { parseCertificate } from "../../der/index.ts"
+import { parseHclReport } from "../azure/evidence.ts"
+import { verifyAzureParts } from "../azure/verify.ts"
 import { Checks, parsed, refuse } from "../checks.ts"
 import type {
   EnclaveClaims,
@@ -88,12 +90,8 @@ function verifyBound(
       const shown = parsed("vek-malformed", () =>
         evidence.certificates.map((der) => parseCertificate(bytes(der), "evidence")),
       )
-      const certificates = [...shown, ...collateral.certificates]
-      const all = { ...collateral, certificates }
-      return bound(
-        verifySnpReport(bytes(evidence.report), { collateral: all, roots, now }),
-        binding,
-      )
+      const report = bytes(evidence.report)
+      return bound(verifySnpReport(report, { collateral, shown, roots, now }), binding)
     }
     case "tpm2":
       return verifyTpmQuote({
@@ -103,6 +101,18 @@ function verifyBound(
         pcrs: evidence.pcrs,
         nonce: tpmQualifyingData(binding),
       })
+    case "azure":
+      return verifyAzureParts(
+        {
+          hcl: parsed("evidence-malformed", () => parseHclReport(bytes(evidence.hcl))),
+          message: bytes(evidence.message),
+          signature: bytes(evidence.signature),
+          pcrs: evidence.pcrs,
+          certificates: evidence.certificates.map(bytes),
+          tdQuote: undefined,
+        },
+        { collateral, roots, now, nonce: tpmQualifyingData(binding) },
+      )
   }
 }
 

@@ -3,8 +3,9 @@ import { open } from "node:fs/promises"
 import { join } from "node:path"
 import { toHex } from "../../bytes/index.ts"
 import { sha384 } from "../../crypto/index.ts"
-import type { Certificate } from "../../der/index.ts"
+import { type Certificate, parseCertificate } from "../../der/index.ts"
 import { CofferError, fromSystem } from "../../errors.ts"
+import { parseHclReport } from "../azure/evidence.ts"
 import { platformBinding, tpmQualifyingData } from "../evidence/bindings.ts"
 import type { NodeEvidence } from "../evidence/schema.ts"
 import { simEvidence } from "../evidence/sim.ts"
@@ -49,7 +50,7 @@ export function tdxPlatform(files: TsmFiles, measurements = tdxMeasurements): Pl
 
 /**
  * An SNP guest: reports through configfs-tsm. It has no register that a guest can extend. Hosts may give the certificates
- * of their chip's key with the report; where they do not, the operator has got them: `certificates`.
+ * of their chip's key with the report, and others; where they do not, the operator has got them: `certificates`.
  */
 export function snpPlatform(
   files: TsmFiles,
@@ -62,7 +63,8 @@ export function snpPlatform(
       const { provider, outblob, auxblob } = await requestTsmReport(files, binding)
       requireProvider(provider, "sev_guest")
       const table = auxblob.length === 0 ? [] : (certificateTable(auxblob) ?? [])
-      const chain = table.length > 0 ? table : snpCertificatesFor(outblob, certificates())
+      const given = table.map((der) => parseCertificate(der, "the host's certificate table"))
+      const chain = snpCertificatesFor(outblob, [...given, ...certificates()])
       return {
         type: "sev-snp",
         nonce: toHex(nonce),
@@ -104,6 +106,48 @@ export function tpmPlatform(tpm: Tpm, pcrs: readonly string[] = defaultPcrs): Pl
         }
       } finally {
         await tpm.flush(ak.handle)
+      }
+    },
+    extend: (mrEnclave) => tpm.extendPcr(enclavePcr, "sha256", mrEnclave),
+  }
+}
+
+/** Where Azure's paravisor has its report, and the attestation key that this names. */
+const azureReportIndex = 0x01400001
+const azureReportSize = 2600
+const azureKey = 0x81000003
+
+/** An Azure confidential VM of SEV-SNP. `certificates`: the VCEK and its issuer among others; Azure serves them to its guests. */
+export function azurePlatform(
+  tpm: Tpm,
+  certificates: () => readonly Certificate[],
+  pcrs: readonly string[] = defaultPcrs,
+): Platform {
+  const selections = selectionsOf(pcrs)
+  return {
+    type: "azure",
+    async evidence(nonce, nodeKey) {
+      const report = await tpm.readNv(azureReportIndex, azureReportSize)
+      const { tee, hardwareReport } = parseHclReport(report)
+      if (tee !== "sev-snp")
+        throw new CofferError(
+          "missing",
+          `platform azure: wanted an SEV-SNP machine, found ${tee}`,
+          {
+            hint: "its quote comes from a service of the host, which this version does not ask",
+          },
+        )
+      const qualifying = tpmQualifyingData(platformBinding(nonce, nodeKey))
+      const { message, signature } = await tpm.quote({ handle: azureKey }, qualifying, selections)
+      return {
+        type: "azure",
+        nonce: toHex(nonce),
+        nodeKey: toHex(nodeKey),
+        hcl: toHex(report),
+        message: toHex(message),
+        signature: toHex(signature),
+        pcrs: { ...(await tpm.readPcrs(selections)) },
+        certificates: snpCertificatesFor(hardwareReport, certificates()).map(toHex),
       }
     },
     extend: (mrEnclave) => tpm.extendPcr(enclavePcr, "sha256", mrEnclave),

@@ -13,6 +13,8 @@ import { type VekExtensions, vekExtensionsOf } from "./vek.ts"
 export interface SnpContext {
   /** With the VCEK or VLEK, its issuer, and perhaps the root and its CRL. */
   readonly collateral: Collateral
+  /** Certificates that came with the report: each must be of its chain. */
+  readonly shown?: readonly Certificate[]
   readonly roots: Roots
   /** Unix seconds. */
   readonly now: number
@@ -23,13 +25,17 @@ type Signer = SnpClaims["signer"]
 const signerNames = { vcek: "SEV-VCEK", vlek: "SEV-VLEK" } as const satisfies Record<Signer, string>
 
 /** Genuine? A SEV-SNP attestation report, signed by a chip's (VCEK) or a cloud's (VLEK) key under the product's root. */
-export function verifySnpReport(bytes: Uint8Array, context: SnpContext): SnpClaims {
+export function verifySnpReport(bytes: Uint8Array, given: SnpContext): SnpClaims {
+  const { shown = [] } = given
+  const certificates = [...shown, ...given.collateral.certificates]
+  const context = { ...given, collateral: { ...given.collateral, certificates } }
   const checks = new Checks()
   const report = parsed("report-malformed", () => parseSnpReport(bytes))
   const signer = signerOf(report)
   const vek = vekOf(report, signer, context)
   const extensions = parsed("vek-malformed", () => vekExtensionsOf(vek))
   const path = verifyVek(vek, signer, extensions, context, checks)
+  requireNeeded(shown, vek, path)
   const revocationChecked = context.collateral.crls.length > 0
   if (revocationChecked)
     checkRevocation(
@@ -45,6 +51,23 @@ export function verifySnpReport(bytes: Uint8Array, context: SnpContext): SnpClai
   )
   checkBinding(report, signer, extensions, checks)
   return claimsOf(report, signer, extensions, revocationChecked, checks)
+}
+
+// No signature covers what comes along: a certificate that the chain does not need has no business there.
+function requireNeeded(shown: readonly Certificate[], vek: Certificate, path: VerifiedPath): void {
+  const chain = [vek, ...path.issuers.flatMap(({ certificate }) => certificate ?? [])]
+  const root = path.issuers.at(-1)
+  const needed = (item: Certificate): boolean =>
+    chain.some((other) => equalBytes(other.raw, item.raw)) ||
+    (root !== undefined &&
+      equalBytes(item.publicKey, root.publicKey) &&
+      equalBytes(item.subject.raw, root.name))
+  const distinct = new Set(shown.map((item) => toHex(item.raw))).size === shown.length
+  if (!distinct || !shown.every(needed))
+    throw refuse(
+      "chain-superfluous",
+      "snp chain: wanted only the chain in the evidence, found more",
+    )
 }
 
 function signerOf(report: SnpReport): Signer {

@@ -69,6 +69,9 @@ export function sensitive(data: Uint8Array): Uint8Array {
   return tpm2b(concatBytes(emptyTpm2b, tpm2b(data)))
 }
 
+/** No TPM gives less at once. */
+const nvPiece = 512
+
 /** TPM_RC_YIELDED, TPM_RC_TESTING, TPM_RC_RETRY: the TPM did nothing, and wants to be asked again. */
 const busyCodes: readonly unknown[] = ["0x908", "0x90a", "0x922"]
 const retryMax = 200
@@ -176,7 +179,7 @@ export class Tpm {
 
   /** TPMS_ATTEST and TPMT_SIGNATURE. */
   async quote(
-    key: TpmKey,
+    key: Pick<TpmKey, "handle">,
     qualifyingData: Uint8Array,
     selections: readonly PcrSelection[],
   ): Promise<{ readonly message: Uint8Array; readonly signature: Uint8Array }> {
@@ -192,6 +195,21 @@ export class Tpm {
     })
     const message = sized(parameters, "quoted")
     return { message, signature: parameters.bytes(parameters.remaining, "signature") }
+  }
+
+  /** `size` bytes at `index`, with the owner's authorisation. */
+  async readNv(index: number, size: number): Promise<Uint8Array> {
+    const parts: Uint8Array[] = []
+    for (let at = 0; at < size; at += nvPiece) {
+      const { parameters } = await this.run({
+        name: "nvRead",
+        handles: [handles.owner, index],
+        sessions: ["password"],
+        parameters: concatBytes(u16(Math.min(nvPiece, size - at)), u16(at)),
+      })
+      parts.push(sized(parameters, "nv data"))
+    }
+    return concatBytes(...parts)
   }
 
   async flush(handle: number): Promise<void> {
