@@ -46,8 +46,12 @@ export function answerOf<T>(answer: T, path: ByteString): Exclude<T, number> | n
   const code = errno === "ENOENT" ? "missing" : errno === "EEXIST" ? "usage" : "io"
   throw new CofferError(code, `${displayName(path)}: ${wordsOf[errno] ?? "failed"} (${errno})`, {
     facts: { errno, path: displayName(path) },
+    ...(errno === "ENOSPC" ? { hint: roomHint } : {}),
   })
 }
+
+const roomHint =
+  "make room on the volume's disk, or delete files in the volume; what was written before stays"
 
 const wordsOf: Readonly<Record<string, string>> = {
   ENOENT: "not in the volume",

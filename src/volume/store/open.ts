@@ -246,7 +246,7 @@ function lock(disk: Disk): void {
     throw fromSystem(
       error,
       `${disk.path}/lock`,
-      "open the volume for reading, or make its directory writable",
+      "mount it with --read-only, or make its directory writable",
     )
   }
 }
