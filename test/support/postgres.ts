@@ -19,12 +19,20 @@ export interface Postgres {
 }
 
 /** Its children notice, and end; until then their shared memory keeps a new one from starting. */
-function killed(data: string): void {
-  const [line = ""] = readFileSync(join(data, "postmaster.pid"), "utf8").split("\n")
+function killed(dir: string): void {
+  const file = join(dir, "data", "postmaster.pid")
+  const lines = readFileSync(file, "utf8").split("\n")
+  const [line = ""] = lines
+  const [, memory = ""] = /^\s*\d+\s+(\d+)\s*$/.exec(lines[6] ?? "") ?? []
   const { stdout } = spawnSync("ps", ["-o", "pid=", "--ppid", line], { encoding: "utf8" })
   const children = stdout.split("\n").map(Number)
   process.kill(Number(line), "SIGKILL")
-  while (children.some((child) => child > 0 && isRunning(child))) spawnSync("sleep", ["0.05"])
+  while ([Number(line), ...children].some((pid) => pid > 0 && isRunning(pid)))
+    spawnSync("sleep", ["0.05"])
+  // Where nobody reaps orphans its number stays taken, and these would seem to be a running server's.
+  rmSync(file)
+  rmSync(join(dir, ".s.PGSQL.5432.lock"), { force: true })
+  if (memory !== "") spawnSync("ipcrm", ["-m", memory])
 }
 
 function isRunning(pid: number): boolean {
@@ -68,7 +76,7 @@ export function startPostgres(): Postgres | undefined {
   return {
     url: `postgres://postgres@localhost/postgres?host=${encodeURIComponent(dir)}`,
     restart: (how) => {
-      if (how === "kill") killed(data)
+      if (how === "kill") killed(dir)
       else run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
       start()
     },
