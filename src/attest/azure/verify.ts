@@ -2,6 +2,7 @@ import { createPublicKey } from "node:crypto"
 import { equalBytes, isZero, toHex } from "../../bytes/index.ts"
 import { sha256, sha384 } from "../../crypto/index.ts"
 import { parseCertificate } from "../../der/index.ts"
+import { parseQuote } from "../../sgx/index.ts"
 import { Checks, parsed, refuse } from "../checks.ts"
 import type { AzureClaims, SnpClaims, TdxClaims, Tpm2Claims } from "../claims.ts"
 import type { Collateral } from "../collateral.ts"
@@ -102,7 +103,8 @@ function verifyHardware(
     if (evidence.tdQuote === undefined || evidence.certificates.length > 0)
       throw refuse("evidence-malformed", "azure evidence: wanted a TD quote, found none")
     const claims = verifyDcapQuote(evidence.tdQuote, { collateral, roots, now })
-    if (claims.type === "tdx") return checkedTdReport(evidence.hcl, claims, checks)
+    const { qeReport } = parseQuote(evidence.tdQuote)
+    if (claims.type === "tdx") return checkedTdReport(evidence.hcl, claims, qeReport.cpuSvn, checks)
     throw refuse("evidence-malformed", "azure evidence: wanted a TDX quote, found an SGX quote")
   }
   if (evidence.tdQuote !== undefined)
@@ -115,14 +117,24 @@ function verifyHardware(
 
 // TDREPORT_STRUCT: 256 bytes of MAC structure, TEE_TCB_INFO, TDINFO at 512. Only the CPU that made it can check its MAC,
 // so nothing is taken from it: it must be the report that the quote was made from, and that is all.
-function checkedTdReport(hcl: HclReport, claims: TdxClaims, checks: Checks): TdxClaims {
+function checkedTdReport(
+  hcl: HclReport,
+  claims: TdxClaims,
+  cpuSvn: Uint8Array,
+  checks: Checks,
+): TdxClaims {
   const report = hcl.hardwareReport
   const info = report.subarray(512, 1024)
+  // Type TDX, of version 1 when service TDs are bound to it; the CPU's SVN is the quoting enclave's, which ran there too.
+  const head = [0x81, 0, 0, isZero(info.subarray(400, 448)) ? 0 : 1, ...new Uint8Array(12)]
   const [rtmr0, rtmr1, rtmr2, rtmr3] = claims.rtmrs
   const { attributes, xfam, mrTd, mrConfigId, mrOwner, mrOwnerConfig } = claims
   const registers = [mrTd, mrConfigId, mrOwner, mrOwnerConfig, rtmr0, rtmr1, rtmr2, rtmr3]
   const fields = [attributes, xfam, ...registers].join("")
   const same =
+    equalBytes(report.subarray(0, 32), Uint8Array.from([...head, ...cpuSvn])) &&
+    isZero(report.subarray(192, 224)) &&
+    isZero(report.subarray(495, 512)) &&
     toHex(report.subarray(128, 192)) === claims.reportData &&
     toHex(info).startsWith(fields) &&
     equalBytes(sha384(report.subarray(256, 495)), report.subarray(32, 80)) &&
