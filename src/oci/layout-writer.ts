@@ -2,15 +2,19 @@ import { createHash, randomUUID } from "node:crypto"
 import {
   closeSync,
   existsSync,
+  fchmodSync,
+  fsync,
   fsyncSync,
   mkdirSync,
   openSync,
   readFileSync,
+  readSync,
   renameSync,
   rmSync,
   writeSync,
 } from "node:fs"
 import { join } from "node:path"
+import { promisify } from "node:util"
 import { canonicalJson, type JsonValue, utf8 } from "../bytes/index.ts"
 import { fromSystem } from "../errors.ts"
 import { type Descriptor, parseImageIndex } from "./documents.ts"
@@ -69,6 +73,29 @@ export class LayoutWriter {
     }
   }
 
+  /** The same for a blob that `fill` makes as a file at the path that it gets, and which it does not sync. */
+  async addFile(mediaType: string, fill: (path: string) => void): Promise<Descriptor> {
+    const beside = join(this.#directory, "blobs", `.new-${randomUUID()}`)
+    try {
+      fill(beside)
+      const fd = openSync(beside, "r")
+      try {
+        fchmodSync(fd, 0o644)
+        // The disk writes while we hash.
+        const synced = fsyncSoon(fd)
+        const { hex, size } = hashOf(fd)
+        await synced
+        renameSync(beside, join(this.#directory, "blobs", "sha256", hex))
+        return { mediaType, digest: `sha256:${hex}`, size }
+      } finally {
+        closeSync(fd)
+      }
+    } catch (error) {
+      rmSync(beside, { force: true })
+      throw fromSystem(error, `image layout ${this.#directory}: writing a blob`)
+    }
+  }
+
   /** Makes the image visible under `tag`, in the place of one that had this tag. */
   finish(manifest: Descriptor, tag: string): void {
     const name = "org.opencontainers.image.ref.name"
@@ -88,6 +115,20 @@ export class LayoutWriter {
     const path = join(this.#directory, "index.json")
     return existsSync(path) ? parseImageIndex(readFileSync(path)).manifests : []
   }
+}
+
+const fsyncSoon = promisify(fsync)
+
+function hashOf(fd: number): { readonly hex: string; readonly size: number } {
+  const hash = createHash("sha256")
+  const piece = new Uint8Array(1 << 20)
+  let size = 0
+  for (let count = readSync(fd, piece, 0, piece.length, 0); count > 0; ) {
+    hash.update(piece.subarray(0, count))
+    size += count
+    count = readSync(fd, piece, 0, piece.length, size)
+  }
+  return { hex: hash.digest("hex"), size }
 }
 
 function replaceFile(path: string, bytes: Uint8Array): void {

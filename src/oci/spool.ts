@@ -115,7 +115,8 @@ export async function spool(
   limit = oneLimit(source.size),
 ): Promise<Spooled> {
   const stored = createHash("sha256")
-  const plain = createHash("sha256")
+  // What is not compressed has one digest.
+  const plain = compression === "plain" ? undefined : createHash("sha256")
   const target = new SpoolWriter(Math.min(limit, oneLimit(source.size)), what)
   const pieces = function* () {
     for (const piece of piecesOf(source)) {
@@ -129,7 +130,7 @@ export async function spool(
       ...decompressor(compression),
       async (chunks: AsyncIterable<Uint8Array>) => {
         for await (const chunk of chunks) {
-          plain.update(chunk)
+          plain?.update(chunk)
           target.write(chunk)
           onSpooled(chunk.length)
         }
@@ -139,7 +140,9 @@ export async function spool(
     target.close()
     throw spoolError(error, what)
   }
-  return { spool: target, digest: hexDigest(stored), plainDigest: hexDigest(plain) }
+  const digest = hexDigest(stored)
+  const plainDigest = plain === undefined ? digest : hexDigest(plain)
+  return { spool: target, digest, plainDigest }
 }
 
 function hexDigest(hash: ReturnType<typeof createHash>): string {

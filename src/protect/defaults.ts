@@ -36,40 +36,42 @@ function trimSlash(path: string): string {
 }
 
 function environment(lines: readonly string[]): Record<string, string> {
-  const set: Record<string, string> = { PATH: defaultPath }
+  const set = new Map([["PATH", defaultPath]])
   for (const line of lines) {
     const equals = line.indexOf("=")
     if (equals < 1)
       throw new CofferError("config", `image config: Env: wanted NAME=VALUE, found '${line}'`)
-    set[line.slice(0, equals)] = line.slice(equals + 1)
+    set.set(line.slice(0, equals), line.slice(equals + 1))
   }
-  return set
+  // As entries, so that a variable `__proto__` is one, which the manifest refuses.
+  return Object.fromEntries(set)
 }
 
-const signalNames = new Map<number, Signal>([
-  [1, "SIGHUP"],
-  [2, "SIGINT"],
-  [3, "SIGQUIT"],
-  [9, "SIGKILL"],
-  [10, "SIGUSR1"],
-  [12, "SIGUSR2"],
-  [15, "SIGTERM"],
-  [28, "SIGWINCH"],
-])
+// Linux, the same on both architectures.
+const signalNumbers: Readonly<Record<string, Signal>> = {
+  1: "SIGHUP",
+  2: "SIGINT",
+  3: "SIGQUIT",
+  6: "SIGABRT",
+  9: "SIGKILL",
+  10: "SIGUSR1",
+  12: "SIGUSR2",
+  15: "SIGTERM",
+  28: "SIGWINCH",
+  30: "SIGPWR",
+  37: "SIGRTMIN+3",
+}
 
 /** Images name it `SIGTERM`, `TERM` or `15`. */
 function stopSignal(text: string | undefined): Signal {
   if (text === undefined || text === "") return "SIGTERM"
-  const named = /^\d+$/.test(text)
-    ? signalNames.get(Number(text))
-    : text.startsWith("SIG")
-      ? text
-      : `SIG${text}`
-  const known = [...signalNames.values()].find((signal) => signal === named)
+  const named = text.startsWith("SIG") ? text : `SIG${text}`
+  const all = Object.entries(signalNumbers)
+  const known = all.find(([number, signal]) => number === text || signal === named)?.[1]
   if (known !== undefined) return known
   throw new CofferError(
     "config",
-    `image config: StopSignal: wanted one of ${[...signalNames.values()].join(", ")}, found ${text}`,
+    `image config: StopSignal: wanted one of ${Object.values(signalNumbers).join(", ")}, found ${text}`,
     {
       hint: "set service.stopSignal in coffer.yaml",
     },

@@ -1,9 +1,10 @@
-import { readSync } from "node:fs"
+import { closeSync, openSync, readSync } from "node:fs"
 import { toHex, utf8OfByteString } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
 import type { ManifestDraft } from "../manifest/index.ts"
 import type { Descriptor, ImageConfig, LayoutWriter } from "../oci/index.ts"
-import { writeTar } from "../tar/index.ts"
+import { writeAll } from "../seal/index.ts"
+import { tarAround, writeTar } from "../tar/index.ts"
 import {
   type Content,
   type DirectoryNode,
@@ -35,8 +36,8 @@ export interface ProtectedImage {
   readonly config: ImageConfig
   /** Of the source image's manifest. */
   readonly sourceDigest: string | undefined
-  /** The sealed binary, in an open file. */
-  readonly sealed: Content
+  /** The layer with the sealed binary: `sealedLayer`, or `addSealed`. */
+  readonly layer: Descriptor
   readonly manifest: Pick<ManifestDraft, "user">
   readonly mrEnclave: Uint8Array
   readonly stores: readonly StoredRegion[]
@@ -58,6 +59,58 @@ export function contentOfFd(fd: number, size: number): Content {
   }
 }
 
+const layerType = "application/vnd.oci.image.layer.v1.tar"
+
+function layerTree(sealed: Content): DirectoryNode {
+  const tree = new TreeBuilder({ duplicates: "refuse", parentSymlinks: "refuse" })
+  tree.put(utf8OfByteString(sealedPath), {
+    kind: "file",
+    meta: { ...plainDirectory, mode: 0o755 },
+    content: sealed,
+  })
+  return tree.finish()
+}
+
+/** Adds the layer with a sealed binary that is there already. */
+export function addSealed(
+  layout: LayoutWriter,
+  sealed: Content,
+  onProgress: OnProgress,
+): Descriptor {
+  return layout.addBlob(layerType, (sink) => writeTar(layerTree(sealed), sink, onProgress))
+}
+
+/** Makes a sealed binary in its layer: `seal` writes it into the file at `path` from `offset` on, and returns its size. */
+export function sealInto(
+  layout: LayoutWriter,
+  seal: (path: string, offset: number) => number,
+): Promise<Descriptor> {
+  return layout.addFile(layerType, (path) => {
+    const offset = around(0).head.length
+    const size = seal(path, offset)
+    const { head, tail } = around(size)
+    if (head.length !== offset) throw tooLarge(size)
+    const fd = openSync(path, "r+")
+    try {
+      writeAll(fd, head, 0)
+      writeAll(fd, tail, offset + size)
+    } finally {
+      closeSync(fd)
+    }
+  })
+}
+
+function around(size: number): ReturnType<typeof tarAround> {
+  const ranges = size === 0 ? [] : [{ offset: 0, size }]
+  return tarAround(layerTree({ size, ranges, read: () => undefined }))
+}
+
+function tooLarge(size: number): CofferError {
+  return new CofferError("config", `wanted a sealed binary below 8 GiB, found ${size} bytes`, {
+    hint: "put large data into a region of the image, or into a volume",
+  })
+}
+
 /**
  * Adds the protected image to a layout: a layer with the sealed binary, one more for each store, the source's labels,
  * ports, user, volumes and stop signal, and an entrypoint that fails closed without Coffer. A function of its input: no clock, no random.
@@ -67,19 +120,12 @@ export function writeProtectedImage(
   image: ProtectedImage,
   onProgress: OnProgress,
 ): Descriptor {
-  const tree = new TreeBuilder({ duplicates: "refuse", parentSymlinks: "refuse" })
-  tree.put(utf8OfByteString(sealedPath), {
-    kind: "file",
-    meta: { ...plainDirectory, mode: 0o755 },
-    content: image.sealed,
-  })
   // Not compressed: the sealed binary is read at random when it runs, and engines compress what they push. A store has a
   // layer of its own: new content of a region is all that a registry has to take.
-  const layers = [tree.finish(), ...image.stores.map(storeTree)].map((files) =>
-    layout.addBlob("application/vnd.oci.image.layer.v1.tar", (sink) => {
-      writeTar(files, sink, onProgress)
-    }),
+  const stores = image.stores.map((store) =>
+    layout.addBlob(layerType, (sink) => writeTar(storeTree(store), sink, onProgress)),
   )
+  const layers = [image.layer, ...stores]
   const annotations = {
     [annotationKeys.mrEnclave]: toHex(image.mrEnclave),
     ...(image.sourceDigest === undefined

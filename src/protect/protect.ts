@@ -1,4 +1,4 @@
-import { closeSync, fstatSync, mkdtempSync, openSync, rmSync } from "node:fs"
+import { closeSync, mkdtempSync, openSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { writeBinfs } from "../binfs/index.ts"
@@ -11,7 +11,13 @@ import {
   resolveUser,
   type ServiceSource,
 } from "../manifest/index.ts"
-import { type ImageReference, imageTree, openImage, type SourceImage } from "../oci/index.ts"
+import {
+  type ImageReference,
+  imageTree,
+  type LayoutWriter,
+  openImage,
+  type SourceImage,
+} from "../oci/index.ts"
 import {
   type FileSource,
   findExecutable,
@@ -20,15 +26,17 @@ import {
   rootTree,
   type SealedBinary,
   type SignInput,
-  signSealed,
+  signedHead,
   textFile,
   type WrittenBinary,
+  windowOf,
+  writeAll,
   writeSealed,
 } from "../seal/index.ts"
 import type { DirectoryNode, OnProgress } from "../tree/index.ts"
 import { serviceDefaults } from "./defaults.ts"
 import { deliver, type Output } from "./deliver.ts"
-import { contentOfFd, writeProtectedImage } from "./image.ts"
+import { sealInto, writeProtectedImage } from "./image.ts"
 import { hostPlatform } from "./platform.ts"
 import {
   leakWarnings,
@@ -135,44 +143,100 @@ async function sealTree(input: ProtectInput, parts: ToSeal): Promise<ProtectResu
   const tagged = draftOf(input, image, root, tags)
   const { source: _, ...renewable } = tagged
   const manifest = isRenewable(tagged) ? renewable : tagged
-  const path = join(scratch, "sealed")
+  requireMeasuredBinary(manifest)
   const tree = rootTree(input.select?.(root, manifest) ?? root, manifest.regions)
-  const onProgress = input.progress("sealing")
-  const written = writeSealed(path, manifest, (fd, offset) =>
-    writeBinfs(tree, fd, offset, { onProgress }),
-  )
-  const signed = input.sign === undefined ? undefined : signSealed(path, input.sign)
+  let made: Made | undefined
+  await deliver(input.to, scratch, input.output, async (layout, tag) => {
+    made = await writeImage(input, parts, { layout, tag, manifest, tree })
+  })
+  if (made === undefined) throw new TypeError("a layout was filled")
   const regions = stores.map(({ region, tag, fileCount, size }) => ({
     region,
     tag,
     fileCount,
     size,
   }))
-  if (input.onSealed !== undefined) readBack(path, stores, input.onSealed)
-  const digest = await store(input, parts, path, written)
   return {
     manifest,
-    mrEnclave: toHex(written.mrEnclave),
-    mrSigner: signed === undefined ? undefined : toHex(signed.mrSigner),
+    mrEnclave: toHex(made.written.mrEnclave),
+    mrSigner: made.mrSigner,
     sourceDigest: image.digest,
-    digest,
-    sealedSize: written.size,
+    digest: made.digest,
+    sealedSize: made.written.size,
     regions,
     warnings: [...manifestWarnings(manifest), ...leakWarnings(stores, tree)],
   }
 }
 
-function readBack(
-  path: string,
-  regions: readonly WrittenStore[],
-  use: NonNullable<ProtectInput["onSealed"]>,
-): void {
-  const source = openFile(path)
+/** What the service is started with must be what is measured. */
+function requireMeasuredBinary({ binary, regions }: ManifestDraft): void {
+  const [around] = regions
+    .filter(({ path }) => binary.startsWith(`${path}/`))
+    .toSorted((a, b) => b.path.length - a.path.length)
+  if (around === undefined || around.kind === "measured") return
+  throw new CofferError(
+    "config",
+    `service.binary: wanted a measured file, found ${binary} in the region ${around.path}`,
+    {
+      hint: `make it measured: { path: ${binary.slice(0, binary.lastIndexOf("/"))}, protection: measured }`,
+    },
+  )
+}
+
+interface Made {
+  readonly written: WrittenBinary
+  readonly mrSigner: string | undefined
+  readonly digest: string
+}
+
+interface ToWrite {
+  readonly layout: LayoutWriter
+  readonly tag: string
+  readonly manifest: ManifestDraft
+  readonly tree: DirectoryNode
+}
+
+/** Seals the binary where it will lie, in the layer of the image, and makes the image of it. */
+async function writeImage(
+  input: ProtectInput,
+  { image: { config, digest: sourceDigest }, stores }: ToSeal,
+  { layout, tag, manifest: draft, tree }: ToWrite,
+): Promise<Made> {
+  const onProgress = input.progress("sealing")
+  let written: WrittenBinary | undefined
+  let mrSigner: string | undefined
+  const binfs = (fd: number, at: number) => writeBinfs(tree, fd, at, { onProgress })
+  const layer = await sealInto(layout, (path, offset) => {
+    const place = { offset, durable: false }
+    const found = writeSealed(path, draft, binfs, place)
+    written = found
+    const file = windowOf(openFile(path), offset, found.size)
+    try {
+      if (input.sign !== undefined) mrSigner = signIn(path, offset, file, input.sign)
+      input.onSealed?.(readSealed(file), file, stores)
+    } finally {
+      file.close()
+    }
+    return found.size
+  })
+  if (written === undefined) throw new TypeError("the binary was sealed")
+  const { manifest, mrEnclave } = written
+  const parts = { config, sourceDigest, layer, manifest, mrEnclave, stores: storeFiles(stores) }
+  const made = writeProtectedImage(layout, parts, input.progress("writing the image"))
+  layout.finish(made, tag)
+  return { written, mrSigner, digest: made.digest }
+}
+
+/** Nobody has the file yet: its head is written over. */
+function signIn(path: string, offset: number, file: FileSource, sign: SignInput): string {
+  const { head, claims } = signedHead(readSealed(file), sign)
+  const fd = openSync(path, "r+")
   try {
-    use(readSealed(source), source, regions)
+    writeAll(fd, head, offset)
   } finally {
-    source.close()
+    closeSync(fd)
   }
+  return toHex(claims.mrSigner)
 }
 
 /** Before the stores are written, only their regions are needed. */
@@ -195,10 +259,12 @@ function draftOf(
     tags,
   })
 }
+
 /** Its tag is in the policy: new content must not be another measurement. The digest of the source image would make it one. */
 function isRenewable({ regions }: ManifestDraft): boolean {
   return regions.some((region) => region.kind === "image" && region.tag === undefined)
 }
+
 function machineOf(architecture: string): keyof typeof architectures {
   for (const machine of ["x86-64", "aarch64"] as const) {
     if (architectures[machine] === architecture) return machine
@@ -207,36 +273,4 @@ function machineOf(architecture: string): keyof typeof architectures {
     "config",
     `image config: architecture: wanted amd64 or arm64, found ${architecture}`,
   )
-}
-
-async function store(
-  input: ProtectInput,
-  { image: source, scratch, stores }: ToSeal,
-  path: string,
-  written: WrittenBinary,
-): Promise<string> {
-  const { manifest, mrEnclave } = written
-  const fd = openSync(path, "r")
-  try {
-    const sealed = contentOfFd(fd, fstatSync(fd).size)
-    let digest = ""
-    await deliver(input.to, scratch, input.output, (layout, tag) => {
-      const { config, digest: sourceDigest } = source
-      const image = {
-        config,
-        sourceDigest,
-        sealed,
-        manifest,
-        mrEnclave,
-        stores: storeFiles(stores),
-      }
-      const made = writeProtectedImage(layout, image, input.progress("writing the image"))
-      layout.finish(made, tag)
-      digest = made.digest
-      return Promise.resolve()
-    })
-    return digest
-  } finally {
-    closeSync(fd)
-  }
 }

@@ -7,7 +7,7 @@ import { openFile, readSealed, type SignInput, signSealed, writeAll } from "../s
 import type { SigstructClaims } from "../sgx/index.ts"
 import { type Content, type OnProgress, readPieces } from "../tree/index.ts"
 import { deliver, type Output } from "./deliver.ts"
-import { annotationKeys, contentOfFd, writeProtectedImage } from "./image.ts"
+import { addSealed, annotationKeys, contentOfFd, writeProtectedImage } from "./image.ts"
 import { openService, type ServiceInImage } from "./resolve.ts"
 
 export interface SignImageInput {
@@ -75,7 +75,8 @@ async function putBack(
     const sourceDigest =
       manifest.source?.image ?? config.config?.Labels?.[annotationKeys.sourceDigest]
     await deliver(target, scratch, output, (layout, tag) => {
-      const image = { config, sourceDigest, sealed, manifest, mrEnclave, stores }
+      const layer = addSealed(layout, sealed, onProgress)
+      const image = { config, sourceDigest, layer, manifest, mrEnclave, stores }
       layout.finish(writeProtectedImage(layout, image, onProgress), tag)
       return Promise.resolve()
     })

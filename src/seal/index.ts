@@ -29,8 +29,8 @@ export { looksSealed, readSealed, type SealedBinary } from "./read.ts"
 export { type SealedReport, sealedReport } from "./report.ts"
 export { regionTree, rootTree } from "./root-tree.ts"
 export { looksLikeSdkEnclave, measureSdkEnclave } from "./sdk-enclave.ts"
-export { type SignInput, signSealed } from "./sign.ts"
-export { type FileSource, openFile, sourceOfBytes } from "./source.ts"
+export { type SignInput, signedHead, signSealed } from "./sign.ts"
+export { type FileSource, openFile, sourceOfBytes, windowOf } from "./source.ts"
 export { diffTrees, type FileChange } from "./tree-diff.ts"
 export {
   type WriteImage,

@@ -28,9 +28,20 @@ const allBits = "ffffffffffffffffffffffffffffffff"
 
 /** Signs a sealed binary in place of any signature that it has. Deterministic; MrEnclave and the files do not change. */
 export function signSealed(path: string, input: SignInput): SigstructClaims {
+  const { head, claims } = signedHead(readOnce(path), input)
+  replaceHead(path, head)
+  return claims
+}
+
+export interface SignedHead {
+  /** What stands in the binary in place of its head, of the same size. */
+  readonly head: Uint8Array
+  readonly claims: SigstructClaims
+}
+
+export function signedHead(binary: SealedBinary, input: SignInput): SignedHead {
   if (!isDate(input.date))
     throw new CofferError("usage", `date: wanted yyyymmdd, found ${JSON.stringify(input.date)}`)
-  const binary = readOnce(path)
   const zeros = new Uint8Array(16)
   const sigstruct = signSigstruct(
     {
@@ -51,8 +62,8 @@ export function signSealed(path: string, input: SignInput): SigstructClaims {
     },
     input.key,
   )
-  replaceHead(path, emitSealedHead(binary.manifest, toHex(binary.mrEnclave), sigstruct))
-  return verifySigstruct(sigstruct)
+  const head = emitSealedHead(binary.manifest, toHex(binary.mrEnclave), sigstruct)
+  return { head, claims: verifySigstruct(sigstruct) }
 }
 
 function isDate(date: string): boolean {

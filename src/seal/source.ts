@@ -53,6 +53,16 @@ export function openFile(path: string): FileSource {
   return { ...sourceOfFd(fd, path), fd, close: () => closeSync(fd) }
 }
 
+/** A part of a file as a file of its own. */
+export function windowOf(source: FileSource, offset: number, size: number): FileSource {
+  return {
+    fd: source.fd,
+    size,
+    read: (target, position) => source.read(target, offset + position),
+    close: () => source.close(),
+  }
+}
+
 export function sourceOfBytes(bytes: Uint8Array): ByteSource {
   return {
     size: bytes.length,

@@ -29,15 +29,26 @@ export interface WrittenBinary {
 /** Writes image and hash tree into `fd` from `offset` on: `writeBinfs`, with a tree and options. */
 export type WriteImage = (fd: number, offset: number) => Omit<WrittenBinfs, "inodeCount">
 
+/** Where in a file a sealed binary is made. */
+export interface SealedPlace {
+  /** Bytes before it, which the caller fills. */
+  readonly offset: number
+  /** False: the file is the caller's scratch, who syncs it when it is whole. */
+  readonly durable: boolean
+}
+
+const ownFile: SealedPlace = { offset: 0, durable: true }
+
 /** Makes a sealed binary, unsigned. Atomic: written beside, synced, then renamed to `path`. The same input gives the same bytes. */
 export function writeSealed(
   path: string,
   draft: ManifestDraft,
   writeImage: WriteImage,
+  place: SealedPlace = ownFile,
 ): WrittenBinary {
-  return replaceFile(path, undefined, (fd) => {
+  return replaceFile(path, undefined, place.durable, (fd) => {
     const offset = binfsOffsetOf(draft)
-    const { imageSize, hashSize, rootHash } = writeImage(fd, offset)
+    const { imageSize, hashSize, rootHash } = writeImage(fd, place.offset + offset)
     const manifest: MeasuredManifest = {
       ...draft,
       binfs: { offset, size: imageSize },
@@ -45,18 +56,23 @@ export function writeSealed(
     }
     const mrEnclave = measurePages(stubPage(manifest.arch), manifestPages(manifest))
     const size = checkGeometry(manifest)
-    writeAll(fd, emitSealedHead(manifest, toHex(mrEnclave), undefined), 0)
-    ftruncateSync(fd, size)
+    writeAll(fd, emitSealedHead(manifest, toHex(mrEnclave), undefined), place.offset)
+    ftruncateSync(fd, place.offset + size)
     return { manifest, mrEnclave, size }
   })
 }
 
 /** Puts another head on a copy of the binary (a reflink where the filesystem has them), then renames it over the old one. */
 export function replaceHead(path: string, head: Uint8Array): void {
-  replaceFile(path, path, (fd) => writeAll(fd, head, 0))
+  replaceFile(path, path, true, (fd) => writeAll(fd, head, 0))
 }
 
-function replaceFile<T>(path: string, copyOf: string | undefined, fill: (fd: number) => T): T {
+function replaceFile<T>(
+  path: string,
+  copyOf: string | undefined,
+  durable: boolean,
+  fill: (fd: number) => T,
+): T {
   const beside = `${path}.${randomUUID().slice(0, 8)}.tmp`
   try {
     if (copyOf !== undefined)
@@ -65,9 +81,9 @@ function replaceFile<T>(path: string, copyOf: string | undefined, fill: (fd: num
     try {
       const result = fill(fd)
       if (copyOf === undefined) fchmodSync(fd, 0o755)
-      fsyncSync(fd)
+      if (durable) fsyncSync(fd)
       renameSync(beside, path)
-      syncDirectory(dirname(path))
+      if (durable) syncDirectory(dirname(path))
       return result
     } finally {
       closeSync(fd)

@@ -47,6 +47,28 @@ export function writeTar(root: DirectoryNode, sink: TarSink, onProgress?: OnProg
   sink(new Uint8Array(2 * blockSize))
 }
 
+/** What stands in the tar of a tree before and behind the data of its only file, when that is whole; the data is the caller's. */
+export function tarAround(root: DirectoryNode): {
+  readonly head: Uint8Array
+  readonly tail: Uint8Array
+} {
+  const head: Uint8Array[] = []
+  const tail: Uint8Array[] = []
+  for (const { path, node } of walk(root)) {
+    const name = path.slice(1) as ByteString
+    const part = tail.length === 0 ? head : tail
+    if (node.kind !== "file") {
+      part.push(memberHead(plainMember(name, node)))
+      continue
+    }
+    const { size } = node.content
+    if (part === tail) throw new TypeError("wanted one file")
+    head.push(memberHead({ name, node, type: "0", linkName: "" as ByteString, extra: [], size }))
+    tail.push(padding(size))
+  }
+  return { head: concatBytes(...head), tail: concatBytes(...tail, new Uint8Array(2 * blockSize)) }
+}
+
 function plainMember(name: ByteString, node: Exclude<TreeNode, { kind: "file" }>): Member {
   const member = { name, node, linkName: "" as ByteString, size: 0, extra: [] }
   switch (node.kind) {
