@@ -13,7 +13,7 @@ test(`kill -9 of everything, ${rounds} times, while a service writes`, {
   const bench = new KillBench(seed)
   try {
     await bench.prepare()
-    const report = await bench.run(rounds)
+    const report = await bench.run(rounds, (line) => t.diagnostic(line))
     t.diagnostic(JSON.stringify({ seed, ...report }))
     assert.ok(report.acked > rounds)
   } finally {

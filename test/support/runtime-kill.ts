@@ -1,7 +1,7 @@
 import assert from "node:assert/strict"
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
@@ -43,6 +43,7 @@ export class KillBench {
   readonly #killed: Record<string, number> = {}
   #engine: Podman | undefined
   #agent: ChildProcess | undefined
+  readonly #ids = new Set<string>()
   #acked = 0
 
   constructor(seed: number) {
@@ -89,7 +90,8 @@ export class KillBench {
     rmSync(this.#folder, { recursive: true, force: true })
   }
 
-  async run(rounds: number): Promise<KillReport> {
+  /** `said` hears of each round. */
+  async run(rounds: number, said: (line: string) => void = () => undefined): Promise<KillReport> {
     for (let round = 0; round < rounds; round += 1) {
       const victim = victims[this.#random.below(victims.length)] ?? "all"
       try {
@@ -97,6 +99,7 @@ export class KillBench {
       } catch (error) {
         throw new Error(`round ${round}, victim ${victim}`, { cause: error })
       }
+      said(`${round}: ${victim}, ${this.#acked} acknowledged`)
       this.#killed[victim] = (this.#killed[victim] ?? 0) + 1
     }
     // The last word: an undisturbed start finds everything.
@@ -184,10 +187,14 @@ export class KillBench {
 
   /** Everything of this bench but the CAS and podman itself. */
   #processes(): { readonly pid: number; readonly what: string }[] {
+    const containers = join(this.#folder, "podman", "root", "overlay-containers")
+    const ids = readdirSync(containers).filter((id) => /^[0-9a-f]{64}$/.test(id))
+    for (const id of ids) this.#ids.add(id)
+    const marks = [this.#folder, ...this.#ids]
     const { stdout } = spawnSync("ps", ["-eo", "pid,args"], { encoding: "utf8" })
     return stdout.split("\n").flatMap((line) => {
       const [, pid = "", args = ""] = /^\s*(\d+) (.*)$/.exec(line) ?? []
-      if (!args.includes(this.#folder)) return []
+      if (!marks.some((mark) => args.includes(mark))) return []
       const what = kindOf(args)
       return what === undefined ? [] : [{ pid: Number(pid), what }]
     })
