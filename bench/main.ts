@@ -9,6 +9,7 @@ const suites: Readonly<Record<string, string>> = {
   binfs: "binfs.ts",
   cas: "cas.ts",
   filesystems: "filesystems/run.ts",
+  enclave: "enclave.ts",
   protect: "protect.ts",
   start: "start.ts",
 }

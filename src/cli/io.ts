@@ -20,6 +20,28 @@ export interface Io {
   exitCode: number
 }
 
+/**
+ * The same, but that no line has control or direction characters: what images, volumes and policies say comes from the
+ * adversary, and a terminal would obey it. They are written as JSON writes them, so JSON stays what it is.
+ */
+export function visibleIo(io: Io): Io {
+  return {
+    ...io,
+    print: (line) => io.print(visible(line)),
+    warn: (line) => io.warn(visible(line)),
+  }
+}
+
+function visible(line: string): string {
+  return line.replace(/(?![\n\t])[\p{Cc}\p{Cf}]/gu, (found) =>
+    Array.from(found.split(""), (unit) => unitEscape(unit.charCodeAt(0))).join(""),
+  )
+}
+
+function unitEscape(unit: number): string {
+  return `\\u${unit.toString(16).padStart(4, "0")}`
+}
+
 // Synchronous and complete: a pipe may take a part of the bytes, or none for now.
 function writeAll(fd: number, bytes: Uint8Array): void {
   let at = 0

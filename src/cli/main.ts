@@ -1,11 +1,12 @@
 import { CommanderError } from "commander"
 import { exitCodeOf } from "../errors.ts"
-import { type Io, processIo } from "./io.ts"
+import { type Io, processIo, visibleIo } from "./io.ts"
 import { createProgram } from "./program.ts"
 import { report } from "./report.ts"
 
 /** Runs one command line (without `node` and the script) and returns its exit code. Never throws. */
-export async function main(argv: readonly string[], io: Io): Promise<number> {
+export async function main(argv: readonly string[], output: Io): Promise<number> {
+  const io = visibleIo(output)
   const program = createProgram(io)
   try {
     await program.parseAsync([...argv], { from: "user" })

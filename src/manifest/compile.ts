@@ -44,6 +44,7 @@ export function compileManifest(input: CompileInput): ManifestDraft {
     .filter(({ path, protection }) => !isDefault(path, protection))
     .map((region) => compileRegion(region, input.tags))
     .toSorted((a, b) => (a.path < b.path ? -1 : 1))
+  checkPlaces(regions)
   return {
     format: manifestFormat,
     arch: input.arch(binary),
@@ -105,6 +106,24 @@ function compileRegion(region: RegionSource, tags: CompileInput["tags"]): Region
       return region.lifetime === "persistent"
         ? volumeRegion(region, region.protection)
         : ephemeralRegion(region, region.protection, tags)
+  }
+}
+
+const kernelMounts = ["/proc", "/sys", "/dev"]
+
+/** Regions may come from the image's volumes: none of them takes the place of what the kernel says, or of another. */
+function checkPlaces(regions: readonly Region[]): void {
+  const volumes = new Map<string, string>()
+  for (const region of regions) {
+    const { kind, path } = region
+    const mount = kernelMounts.find((one) => path === one || path.startsWith(`${one}/`))
+    if (mount !== undefined && kind !== "measured")
+      throw wrong(`regions: ${path}`, `no region in ${mount}, which the kernel fills`, kind)
+    if (kind !== "volume") continue
+    const other = volumes.get(region.volume)
+    if (other !== undefined)
+      throw wrong(`regions: ${path}`, `another volume than that of ${other}`, region.volume)
+    volumes.set(region.volume, path)
   }
 }
 

@@ -21,6 +21,7 @@ const packagesOf = {
   python3: "python3",
   nodejs: "nodejs",
   "python3-testsuite": "python3,libpython3.11-testsuite",
+  "python3-postgresql": "python3,postgresql",
 } as const
 export type RootfsName = keyof typeof packagesOf
 
