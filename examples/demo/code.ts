@@ -4,7 +4,7 @@ import { join } from "node:path"
 import type { ProtectedShop } from "./image.ts"
 import { chapter, coffer, must, refused, run, show, work } from "./story.ts"
 
-function flipByte(path: string, offset: number): void {
+export function flipByte(path: string, offset: number): void {
   const fd = openSync(path, "r+")
   const byte = Buffer.alloc(1)
   readSync(fd, byte, 0, 1, offset)
@@ -59,16 +59,16 @@ function changedByte(sealed: string): void {
   const changed = join(work, "changed.sealed")
   copyFileSync(sealed, changed)
   const at = Number(
-    must(`grep -abo 'The secret algorithm' ${sealed} | head -1 | cut -d: -f1`, { show: false }),
+    must(`grep -abo 'A small web shop' ${sealed} | head -1 | cut -d: -f1`, { show: false }),
   )
   flipByte(changed, at)
   refused(`${coffer} binfs verify changed.sealed`, 3, /block/)
   show("one byte of one Python file changed on disk is found, exit code 3", true)
   must(
-    "mkdir other && cp -r app other/app && sed -i s/97/98/ other/app/pricing.py && tar -cf other.tar --sort=name --owner=0 --group=0 --mtime=@0 -C other app",
+    "mkdir other && cp -r app other/app && sed -i s/8080/8081/ other/app/shop.py && tar -cf other.tar --sort=name --owner=0 --group=0 --mtime=@0 -C other app",
   )
   must("cp -r image image2 && umoci raw add-layer --image image2:shop other.tar", { show: false })
-  must(`${coffer} protect oci:image2:shop oci:changed:shop -f app/coffer.yaml`)
+  must(`${coffer} protect oci:image2:shop oci:changed:shop -f app/coffer.yaml --keys shop.keys`)
   must("umoci raw unpack --image changed:shop unpacked2", { show: false })
   const diff = run(`${coffer} diff shop.sealed unpacked2/coffer/service`)
   console.log(
@@ -79,13 +79,13 @@ function changedByte(sealed: string): void {
       .join("\n"),
   )
   show(
-    "another algorithm gives another MrEnclave, and coffer diff names the file",
-    diff.out.includes("/app/pricing.py"),
+    "another program gives another MrEnclave, and coffer diff names the file",
+    diff.out.includes("/app/shop.py"),
   )
 }
 
 function proof({ mrEnclave }: ProtectedShop): void {
-  must(`${coffer} inspect shop.sealed --prove /app/pricing.py > proof.json`)
+  must(`${coffer} inspect shop.sealed --prove /app/shop.py > proof.json`)
   const checked = run(`${coffer} inspect --check-proof proof.json --mrenclave ${mrEnclave}`)
   show(
     "an inclusion proof ties one file to MrEnclave, checked without the binary",

@@ -1,5 +1,6 @@
-"""A small web shop: prices come from a secret algorithm, orders are kept in SQLite."""
+"""A small web shop: prices come from a secret algorithm, orders are kept in SQLite, and who orders shows a key."""
 
+import hmac
 import json
 import os
 import signal
@@ -7,9 +8,10 @@ import sqlite3
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-import pricing
+from private import pricing
 
 DATA = os.environ.get("SHOP_DATA", "/data")
+KEY = os.environ["SHOP_API_KEY"]
 
 
 def orders():
@@ -19,9 +21,9 @@ def orders():
 
 
 class Shop(BaseHTTPRequestHandler):
-    def answer(self, value):
+    def answer(self, value, status=200):
         body = json.dumps(value).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -33,6 +35,8 @@ class Shop(BaseHTTPRequestHandler):
 
     def do_POST(self):
         item = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        if not hmac.compare_digest(self.headers.get("X-Api-Key", ""), KEY):
+            return self.answer({"error": "wrong key"}, 403)
         price = pricing.price(item)
         with orders() as database:
             database.execute("INSERT INTO orders (item, price) VALUES (?, ?)", (item, price))
