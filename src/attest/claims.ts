@@ -34,6 +34,16 @@ export interface TcbClaims {
   readonly issuedAt: number
 }
 
+/** A list of revoked certificates that was checked: its issuer may not show an older one later. */
+export interface CrlClaims {
+  /** SHA-256 over the issuer's SubjectPublicKeyInfo, hex. */
+  readonly issuer: string
+  /** Lower-case hex; undefined when the list has none. */
+  readonly number: string | undefined
+  /** Unix seconds. */
+  readonly thisUpdate: number
+}
+
 export interface DcapClaims {
   /** Lower-case hex, 6 bytes. */
   readonly fmspc: string
@@ -41,6 +51,7 @@ export interface DcapClaims {
   readonly tcb: TcbClaims | undefined
   /** True when the CRLs of the root and of the PCK CA were both there and checked. */
   readonly revocationChecked: boolean
+  readonly crls: readonly CrlClaims[]
 }
 
 /** All byte values are lower-case hex. */
@@ -117,6 +128,7 @@ export interface SnpClaims {
   readonly reportData: string
   /** True when a CRL of the product's root was there and checked. */
   readonly revocationChecked: boolean
+  readonly crls: readonly CrlClaims[]
   readonly checks: readonly Check[]
 }
 

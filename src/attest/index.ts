@@ -17,6 +17,7 @@ export {
 export type {
   AzureClaims,
   Check,
+  CrlClaims,
   EnclaveClaims,
   EvidenceClaims,
   PlatformClaims,

@@ -1,5 +1,5 @@
 import { z } from "zod"
-import type { PlatformClaims } from "../attest/index.ts"
+import type { CrlClaims, PlatformClaims } from "../attest/index.ts"
 import { CofferError } from "../errors.ts"
 import type { Transaction } from "./ledger.ts"
 
@@ -18,6 +18,31 @@ export async function requireNewestCollateral(
   tx: Transaction,
   claims: PlatformClaims,
 ): Promise<void> {
+  const machine = claims.type === "azure" ? claims.hardware : claims
+  if ("crls" in machine) for (const crl of machine.crls) await requireNewestCrl(tx, crl)
+  await requireNewestTcb(tx, machine)
+}
+
+const crlRowSchema = z.strictObject({
+  /** Lower-case hex. */
+  number: z.string(),
+  thisUpdate: z.int(),
+})
+
+/** Lists of one issuer have rising numbers, and rising times where they have no number. */
+async function requireNewestCrl(tx: Transaction, crl: CrlClaims): Promise<void> {
+  const key = `collateral/crl/${crl.issuer}`
+  const row = await tx.get("meta", key)
+  const seen = row === undefined ? { number: "0", thisUpdate: 0 } : crlRowSchema.parse(row)
+  const [before, now] = [BigInt(`0x${seen.number}`), BigInt(`0x${crl.number ?? "0"}`)]
+  if (now < before) throw older("CRL number", Number(before), Number(now))
+  if (now === before && crl.thisUpdate < seen.thisUpdate)
+    throw older("CRL time", seen.thisUpdate, crl.thisUpdate)
+  if (now === before && crl.thisUpdate === seen.thisUpdate) return
+  await tx.put("meta", key, { number: crl.number ?? "0", thisUpdate: crl.thisUpdate })
+}
+
+async function requireNewestTcb(tx: Transaction, claims: PlatformClaims): Promise<void> {
   if (claims.type !== "tdx" && claims.type !== "sgx") return
   const { tcb } = claims
   if (tcb === undefined) return

@@ -1,6 +1,7 @@
 import { CofferError } from "../../errors.ts"
 import type { Quote } from "../../sgx/index.ts"
 import { type Checks, parsed, refuse } from "../checks.ts"
+import type { CrlClaims } from "../claims.ts"
 import type { Collateral, SignedDocument } from "../collateral.ts"
 import type { Roots } from "../roots.ts"
 import { iso, type VerifiedPath, verifyPath } from "../x509/path.ts"
@@ -24,16 +25,16 @@ export interface DcapContext {
 export const rootRole = "Intel SGX Root CA"
 const tcbRoles = [["Intel SGX TCB Signing"], [rootRole]]
 
-/** No certificate of the path may stand on a CRL of its issuer. */
+/** No certificate of the path may stand on a CRL of its issuer. The lists that were looked at. */
 export function requireNotRevoked(
   path: VerifiedPath,
   name: string,
   context: DcapContext,
   checks: Checks,
-): void {
+): readonly CrlClaims[] {
   const { collateral, now } = context
   const levels = path.issuers.map((_, level) => level)
-  checkRevocation(path, { name, crls: collateral.crls, now, levels }, checks)
+  return checkRevocation(path, { name, crls: collateral.crls, now, levels }, checks)
 }
 
 /** TCB info and QE identity for one platform: signed, in their time, and for this FMSPC and TEE. */

@@ -49,8 +49,8 @@ export function verifyDcapQuote(bytes: Uint8Array, context: DcapContext): SgxCla
   const pck = parsed("pck-extension", () => pckExtensionOf(path.leaf))
   checkCertificationData(quote.certification, pck, checks)
   const revocationChecked = context.collateral.crls.length > 0
-  if (revocationChecked) requireNotRevoked(path, "pck", context, checks)
-  else checks.passed("revocation", "not checked: the collateral has no CRL")
+  const crls = revocationChecked ? requireNotRevoked(path, "pck", context, checks) : []
+  if (!revocationChecked) checks.passed("revocation", "not checked: the collateral has no CRL")
   const documents = verifyDocuments(quote, pck, context, checks)
   checkQe(quote, path.leaf, checks)
   const level =
@@ -66,7 +66,7 @@ export function verifyDcapQuote(bytes: Uint8Array, context: DcapContext): SgxCla
     "quote: wanted nothing or zeros after the signature, found other bytes",
   )
   if (tcb === undefined) checks.passed("tcb", "not checked: there is no TCB info for this platform")
-  const common = { fmspc: pck.fmspc, tcb, revocationChecked, checks: checks.done }
+  const common = { fmspc: pck.fmspc, tcb, revocationChecked, crls, checks: checks.done }
   return quote.body.tee === "sgx"
     ? { ...sgxClaims(quote.body.report), ...common }
     : { ...tdxClaims(quote.body.report), ...common }

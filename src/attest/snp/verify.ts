@@ -37,20 +37,21 @@ export function verifySnpReport(bytes: Uint8Array, given: SnpContext): SnpClaims
   const path = verifyVek(vek, signer, extensions, context, checks)
   requireNeeded(shown, vek, path)
   const revocationChecked = context.collateral.crls.length > 0
-  if (revocationChecked)
-    checkRevocation(
-      path,
-      { name: signer, crls: context.collateral.crls, now: context.now, levels: [1] },
-      checks,
-    )
-  else checks.passed("revocation", "not checked: the collateral has no CRL")
+  const crls = revocationChecked
+    ? checkRevocation(
+        path,
+        { name: signer, crls: context.collateral.crls, now: context.now, levels: [1] },
+        checks,
+      )
+    : []
+  if (!revocationChecked) checks.passed("revocation", "not checked: the collateral has no CRL")
   checks.require(
     signedBy(report, vek),
     "report-signature",
     `snp report: wanted a signature by the ${signer.toUpperCase()}, found one that does not verify`,
   )
   checkBinding(report, signer, extensions, checks)
-  return claimsOf(report, signer, extensions, revocationChecked, checks)
+  return claimsOf(report, signer, extensions, { revocationChecked, crls }, checks)
 }
 
 // No signature covers what comes along: a certificate that the chain does not need has no business there.
@@ -188,7 +189,7 @@ function claimsOf(
   report: SnpReport,
   signer: Signer,
   { product }: VekExtensions,
-  revocationChecked: boolean,
+  revocation: Pick<SnpClaims, "revocationChecked" | "crls">,
   checks: Checks,
 ): SnpClaims {
   return {
@@ -211,7 +212,7 @@ function claimsOf(
     committedTcb: tcbOf(report.committedTcb, product),
     launchTcb: tcbOf(report.launchTcb, product),
     reportData: toHex(report.reportData),
-    revocationChecked,
+    ...revocation,
     checks: checks.done,
   }
 }

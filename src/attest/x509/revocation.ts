@@ -1,6 +1,8 @@
-import { equalBytes } from "../../bytes/index.ts"
+import { equalBytes, toHex } from "../../bytes/index.ts"
+import { sha256 } from "../../crypto/index.ts"
 import type { Certificate, Crl } from "../../der/index.ts"
 import { type Checks, parsed, refuse } from "../checks.ts"
+import type { CrlClaims } from "../claims.ts"
 import { type Issuer, iso, type VerifiedPath } from "./path.ts"
 import { verifyX509 } from "./signature.ts"
 
@@ -14,23 +16,44 @@ export interface RevocationRequest {
   readonly levels: readonly number[]
 }
 
-/** A certificate whose issuer has no CRL in the collateral is refused: half a revocation check is none. */
+/**
+ * A certificate whose issuer has no CRL in the collateral is refused: half a revocation check is none. Returns the newest
+ * list of each issuer.
+ */
 export function checkRevocation(
   path: VerifiedPath,
   request: RevocationRequest,
   checks: Checks,
-): void {
-  for (const level of request.levels) {
+): readonly CrlClaims[] {
+  const used = request.levels.map((level) => {
     const certificate = level === 0 ? path.leaf : path.issuers[level - 1]?.certificate
     const issuer = path.issuers[level]
     if (certificate === undefined || issuer === undefined)
       throw new TypeError(`the path has no level ${level}`)
-    checkOne(certificate, issuer, request)
-  }
+    return newestOf(checkOne(certificate, issuer, request), issuer)
+  })
   checks.passed(`${request.name}-not-revoked`)
+  return used
 }
 
-function checkOne(certificate: Certificate, issuer: Issuer, request: RevocationRequest): void {
+function newestOf(crls: readonly Crl[], issuer: Issuer): CrlClaims {
+  const newest = crls.reduce((best, crl) => (isNewer(crl, best) ? crl : best))
+  const { number, thisUpdate } = newest
+  return { issuer: toHex(sha256(issuer.publicKey)), number, thisUpdate }
+}
+
+function isNewer(one: Crl, other: Crl): boolean {
+  const numbers = [one, other].map(({ number }) => BigInt(`0x${number ?? "0"}`))
+  const [a = 0n, b = 0n] = numbers
+  return a === b ? one.thisUpdate > other.thisUpdate : a > b
+}
+
+/** The lists that are in their time. */
+function checkOne(
+  certificate: Certificate,
+  issuer: Issuer,
+  request: RevocationRequest,
+): readonly Crl[] {
   const fault = (reason: string, message: string) =>
     refuse(reason, `${request.name} revocation: ${message}`, { chain: request.name })
   const named = request.crls.filter((crl) => equalBytes(crl.issuer.raw, issuer.name))
@@ -59,6 +82,7 @@ function checkOne(certificate: Certificate, issuer: Issuer, request: RevocationR
       "crl-critical-extension",
       `found a critical extension ${odd.join(", ")} that we do not know`,
     )
+  return current
 }
 
 function isSignedBy(crl: Crl, issuer: Issuer): boolean {
