@@ -1,6 +1,7 @@
 import type { MeasuredManifest } from "../manifest/index.ts"
 import type { EngineConfig } from "./engine-config.ts"
 import { sortFields } from "./fields.ts"
+import type { Hooks } from "./hooks.ts"
 import { planNamespaces, type RuncNamespace } from "./namespaces.ts"
 import { refuse } from "./refuse.ts"
 import { type Seccomp, seccompProfile } from "./seccomp.ts"
@@ -14,6 +15,7 @@ export interface RuncConfig {
   readonly hostname?: string
   readonly domainname?: string
   readonly mounts: readonly RuncMount[]
+  readonly hooks?: Hooks
   readonly linux: {
     readonly resources: Readonly<Record<string, unknown>>
     readonly cgroupsPath?: string

@@ -21,6 +21,7 @@ import { type Bundle, bundleFromManifest } from "./bundle.ts"
 import { openCasVolume, type VolumeSeed } from "./cas-volume.ts"
 import type { CasChoice, Configured } from "./configure.ts"
 import type { EngineConfig } from "./engine-config.ts"
+import { listedHooks } from "./hooks.ts"
 import { defaultHostFile, maxHostFileSize, renderHostFile, withOwnName } from "./host-files.ts"
 import { withConfiguration } from "./injected.ts"
 import { mountFailed, mountScript, type ScriptMount } from "./mount-script.ts"
@@ -78,9 +79,10 @@ export async function startEnclave(input: EnclaveInput): Promise<Enclave> {
     const node = lookup(tree, utf8OfByteString(path))
     return node?.meta ?? { uid: 0, gid: 0, mode: 0o755 }
   }
+  const hooks = listedHooks(input.config, input.cas?.node?.hooks ?? [])
   const bundle = bundleFromManifest({
     manifest,
-    config: input.config,
+    config: hooks === undefined ? input.config : { ...input.config, hooks: undefined },
     place,
     sealedPath: input.sealedPath,
     ownerOf,
@@ -91,7 +93,8 @@ export async function startEnclave(input: EnclaveInput): Promise<Enclave> {
   const opened = await openAll(input, bundle, asked, ownerOf)
   try {
     const configured = await asked
-    const config = withConfiguration(bundle.config, configured?.answer, place)
+    const own = hooks === undefined ? bundle.config : { ...bundle.config, hooks }
+    const config = withConfiguration(own, configured?.answer, place)
     writeBundle(place, { ...bundle, config })
     const script = mountScript({
       place,

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process"
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 
 const root = new URL("../..", import.meta.url).pathname
@@ -89,9 +89,25 @@ export class Podman {
         console.error(error)
       }
     }
-    for (const at of mountsBelow(this.#folder)) spawnSync("umount", ["-l", at])
-    rmSync(this.#folder, { recursive: true, force: true })
+    // podman cleans up after a container by a process of its own, which mounts and unmounts as it likes.
+    for (let i = 0; i < 200 && isNamed(this.#folder); i += 1) spawnSync("sleep", ["0.05"])
+    for (let i = 0; existsSync(this.#folder); i += 1)
+      try {
+        for (const at of mountsBelow(this.#folder)) spawnSync("umount", ["-l", at])
+        rmSync(this.#folder, { recursive: true, force: true })
+      } catch (error) {
+        if (i === 20) throw error
+        spawnSync("sleep", ["0.1"])
+      }
   }
+}
+
+/** Does conmon or podman run with this folder? */
+function isNamed(folder: string): boolean {
+  const { stdout } = spawnSync("ps", ["-eo", "args"], { encoding: "utf8" })
+  return stdout
+    .split("\n")
+    .some((line) => /^\S*(conmon|podman) /.test(line) && line.includes(folder))
 }
 
 /** The innermost first. */
