@@ -1,4 +1,8 @@
 import assert from "node:assert/strict"
+import { spawnSync } from "node:child_process"
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { test } from "node:test"
 import { toHex } from "../../src/bytes/index.ts"
 import { decodeVolumeHeader, encodeVolumeHeader } from "../../src/volume/store/format.ts"
@@ -71,4 +75,51 @@ test("a process that is resumed twice from one snapshot draws other nonces, alth
     collect(disk.files)
   }
   assert.equal(pairs.size, before + 200)
+})
+
+function filesIn(directory: string): Map<string, Buffer> {
+  const names = readdirSync(join(directory, "segments"))
+  return new Map(
+    names.map((name) => [`segments/${name}`, readFileSync(join(directory, "segments", name))]),
+  )
+}
+
+/** Nonces by the place of their frame. */
+function noncesIn(files: Files): Map<string, string> {
+  const nonces = new Map<string, string>()
+  for (const [name, bytes] of files)
+    for (let at = 88; at + 36 <= bytes.length && bytes.readUInt32LE(at + 4) !== 0; ) {
+      nonces.set(`${name} ${at}`, toHex(bytes.subarray(at + 8, at + 20)))
+      at += 36 + bytes.readUInt32LE(at)
+    }
+  return nonces
+}
+
+// A copy made by fork(2) is what a snapshot that is resumed twice is: one memory (the open segment with its key, frames that
+// wait, counters, the generators of V8 and OpenSSL), and the same work in both. Salts, which the process draws elsewhere, are
+// forced to repeat. So every place of both copies is sealed under one key: only the kernel's bytes, drawn as a run is sealed, differ.
+test("a process whose whole memory is copied goes on twice: same keys, same places, no nonce twice", (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "coffer-resumed-"))
+  t.after(() => rmSync(directory, { recursive: true }))
+  const program = join(import.meta.dirname, "../support/resumed-twice.main.ts")
+  const options = ["--disable-warning=ExperimentalWarning", "--single-threaded"]
+  const ran = spawnSync(process.execPath, [...options, program, directory], { encoding: "utf8" })
+  assert.equal(ran.status, 0, ran.stderr)
+  const [before, first, second] = ["before", "first", "second"].map((name) =>
+    filesIn(join(directory, name)),
+  )
+  if (before === undefined || first === undefined || second === undefined) return
+  assert.deepEqual([...first.keys()], [...second.keys()], "the same salts, so the same keys")
+  const old = noncesIn(before)
+  const [one, two] = [noncesIn(first), noncesIn(second)]
+  let met = 0
+  for (const [place, nonce] of one) {
+    if (old.has(place)) assert.equal(nonce, two.get(place), "written before the copy was made")
+    else if (two.has(place)) {
+      assert.notEqual(nonce, two.get(place), `${place}: both copies drew one nonce`)
+      met += 1
+    }
+  }
+  assert.ok(met > 100, `both copies sealed only ${met} places`)
+  for (const files of [before, first, second]) collect(files)
 })
