@@ -106,10 +106,14 @@ function unknownKey(path: readonly (string | number)[], key: string, parent: unk
   return {
     path: [...path, key],
     atKey: true,
-    wanted: near === undefined ? `one of ${(free.length === 0 ? known : free).join(", ")}` : near,
+    wanted: near ?? someOf(free.length === 0 ? known : free),
     found: `the unknown key ${JSON.stringify(key)}`,
     ...(near === undefined ? {} : { hint: `did you mean ${near}?` }),
   }
+}
+
+function someOf(names: readonly string[]): string {
+  return names.length === 0 ? "a key that spec/policy.md has there" : `one of ${names.join(", ")}`
 }
 
 const topKeys = [
