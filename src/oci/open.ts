@@ -6,11 +6,19 @@ import type { DirectoryNode, OnProgress } from "../tree/index.ts"
 import { plainDirectory, TreeAllowance } from "../tree/index.ts"
 import { openArchive } from "./archives.ts"
 import { openRegular } from "./blobs.ts"
+import { LayerCache } from "./layer-cache.ts"
 import { applyLayer } from "./layers.ts"
 import { openLayout, type Platform, type SourceImage } from "./layout.ts"
 import type { ImageReference } from "./reference.ts"
 import { skopeoCopy } from "./skopeo.ts"
-import { decompressedLimit, layerInPlace, type Spool, spoolLayer, spoolStream } from "./spool.ts"
+import {
+  cachedLayer,
+  decompressedLimit,
+  layerInPlace,
+  type Spool,
+  type SpoolArguments,
+  spoolStream,
+} from "./spool.ts"
 
 export interface OpenOptions {
   readonly platform: Platform
@@ -108,6 +116,8 @@ export interface ImageTree {
 export interface TreeOptions {
   /** Layers stored as plain tars are read where they lie, with no copy: for content that is verified on every read. */
   readonly inPlace?: boolean
+  /** A directory that keeps decompressed layers, see `LayerCache`. */
+  readonly cache?: string | undefined
 }
 
 /** Checks and applies all layers. Progress counts bytes of layers after decompression. */
@@ -116,7 +126,11 @@ export async function imageTree(
   onProgress: OnProgress,
   options: TreeOptions = {},
 ): Promise<ImageTree> {
-  const openLayer = options.inPlace === true ? layerInPlace : spoolLayer
+  const cache = options.cache === undefined ? undefined : new LayerCache(options.cache)
+  const openLayer =
+    options.inPlace === true
+      ? layerInPlace
+      : (...layer: SpoolArguments) => cachedLayer(cache, ...layer)
   const opened = new Map<string, Pick<Spool, "size" | "read" | "close">>()
   const close = once(() => {
     for (const layer of opened.values()) layer.close()

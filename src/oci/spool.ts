@@ -8,6 +8,7 @@ import { createGunzip, createZstdDecompress } from "node:zlib"
 import { CofferError, fromSystem, isErrno } from "../errors.ts"
 import { type BlobStore, locate, piecesOf, type Unverified, wrongDigest } from "./blobs.ts"
 import { type Descriptor, mediaTypes, shown } from "./documents.ts"
+import type { LayerCache } from "./layer-cache.ts"
 import type { Layer } from "./layout.ts"
 
 /** A file without a name, gone when it is closed. */
@@ -70,6 +71,24 @@ export async function spoolLayer(
     found.spool.close()
     throw error
   }
+}
+
+export type SpoolArguments = Parameters<typeof spoolLayer>
+
+/** The same, from the cache when it has the layer; one that had to be decompressed goes into it. */
+export async function cachedLayer(
+  cache: LayerCache | undefined,
+  store: BlobStore,
+  layer: Layer,
+  onSpooled: OnSpooled,
+  limit: number,
+): Promise<Spool> {
+  const wanted = cache !== undefined && compressionOf(layer.blob) !== "plain" ? cache : undefined
+  const known = wanted?.find(layer.diffId, onSpooled)
+  if (known !== undefined) return known
+  const made = await spoolLayer(store, layer, onSpooled, limit)
+  wanted?.keep(layer.diffId, made)
+  return made
 }
 
 /**

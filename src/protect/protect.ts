@@ -57,6 +57,8 @@ export interface ProtectInput {
   readonly sign?: SignInput
   /** The key of encrypted content of the image, 32 bytes; asked for only when there is such content. */
   readonly key?: (service: string) => Uint8Array
+  /** A directory that keeps decompressed layers for the next time: in clear, so for their owner alone. */
+  readonly cache?: string | undefined
   /** Where `docker-archive:-` reads from and writes to. */
   readonly input: AsyncIterable<Uint8Array>
   readonly output: Output
@@ -93,7 +95,7 @@ export async function protectImage(input: ProtectInput): Promise<ProtectResult> 
   const scratch = mkdtempSync(join(tmpdir(), "coffer-protect-"))
   const image = await openImage(input.from, { platform: hostPlatform(), input: input.input })
   try {
-    const tree = await imageTree(image, input.progress("reading layers"))
+    const tree = await imageTree(image, input.progress("reading layers"), { cache: input.cache })
     try {
       return await protectTree(input, image, tree.root, scratch)
     } finally {

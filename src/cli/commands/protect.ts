@@ -33,6 +33,7 @@ interface Options {
   readonly accessKey?: string
   readonly report?: string
   readonly keys?: string
+  readonly cache?: string
   readonly trace?: true
   readonly traceWith?: string
   readonly traceFile?: string
@@ -69,6 +70,10 @@ export function protectCommand(io: Io): Command {
     .option(
       "--keys <file>",
       "key of encrypted content of the image: read when it is there, else made, 0600; default ./NAME.keys",
+    )
+    .option(
+      "--cache <dir>",
+      "keep decompressed layers there for the next time: the image's files in clear, for you alone",
     )
     .option("--sign <key.pem>", "sign the sealed binary with this RSA-3072 key (exponent 3)")
     .option("--isv-prod-id <n>", "product id in the signature", wholeNumber(0, 65_535), 0)
@@ -172,6 +177,7 @@ async function protect(from: string, to: string | undefined, asked: Asked): Prom
       ...signing(options, io),
       ...used.selection,
       key: (of) => keys.of(of),
+      cache: options.cache,
       input: process.stdin,
       output: (bytes) => io.write(bytes),
       onSealed(sealed, source, regions) {
