@@ -14,6 +14,7 @@ import {
 import { constants as osConstants, release } from "node:os"
 import { toHex, utf8OfByteString } from "../bytes/index.ts"
 import { CofferError, fromSystem } from "../errors.ts"
+import type { FuseMetrics } from "../fuse/index.ts"
 import { openTree } from "../seal/index.ts"
 import { fuseMountData, type Incident, openShield, type ServedMount } from "../shield/index.ts"
 import { lookup } from "../tree/index.ts"
@@ -61,6 +62,8 @@ export interface Enclave {
   readonly ended: Promise<void>
   /** Ends the shield, whoever still uses it. */
   stop(): void
+  /** What each of its filesystems has done so far, by the path in the container. */
+  metrics(): Readonly<Record<string, FuseMetrics>>
 }
 
 /** tmpfs without swap came with Linux 6.4. */
@@ -237,7 +240,15 @@ function started(input: EnclaveInput, prepared: Prepared): Enclave {
     exited: exitOf(child, input.place, stop),
     ended,
     stop,
+    metrics: () =>
+      Object.fromEntries(served.map((mount, i) => [pathOf(bundle, i), mount.metrics()])),
   }
+}
+
+/** The order is that of `openAll`. */
+function pathOf({ regions, volumes }: Bundle, i: number): string {
+  const others = [...regions, ...volumes].map(({ region }) => region.path)
+  return i === 0 ? "/" : (others[i - 1] ?? "")
 }
 
 const signalBase = 128

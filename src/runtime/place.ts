@@ -1,8 +1,17 @@
 import { createHash } from "node:crypto"
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs"
 import { basename, join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { CofferError, fromSystem, isErrno } from "../errors.ts"
+import type { FuseMetrics } from "../fuse/index.ts"
 
 /** Where a runtime's containers have their folders: gone at boot, for root only. */
 export const defaultBase = "/run/coffer"
@@ -57,6 +66,24 @@ export function writeState(place: string, state: ShieldState): void {
   writeFileSync(join(place, "state.json"), JSON.stringify(state), { mode: 0o600 })
 }
 
+/** For `coffer ps`. A folder that is gone already is no fault. */
+export function writeMetrics(place: string, metrics: EnclaveStatus["filesystems"]): void {
+  try {
+    writeFileSync(join(place, "metrics.new"), JSON.stringify(metrics), { mode: 0o600 })
+    renameSync(join(place, "metrics.new"), join(place, "metrics.json"))
+  } catch {
+    // the container has ended
+  }
+}
+
+function readMetrics(place: string): EnclaveStatus["filesystems"] {
+  try {
+    return JSON.parse(readFileSync(join(place, "metrics.json"), "utf8")) as never
+  } catch {
+    return {}
+  }
+}
+
 export function readState(place: string): ShieldState | undefined {
   try {
     return JSON.parse(readFileSync(join(place, "state.json"), "utf8")) as ShieldState
@@ -68,13 +95,18 @@ export function readState(place: string): ShieldState | undefined {
 
 /** Undefined when there is no such process. */
 function startTimeOf(pid: number): string | undefined {
+  const fields = statOf(pid)
+  // A zombie only waits to be fetched.
+  return fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19]
+}
+
+/** Fields of /proc/PID/stat from the third on; none when there is no such process. */
+function statOf(pid: number): string[] {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "latin1")
-    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
-    // A zombie only waits to be fetched.
-    return fields[0] === "Z" || fields[0] === "X" ? undefined : fields[19]
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")
   } catch {
-    return undefined
+    return []
   }
 }
 
@@ -111,14 +143,36 @@ function foldersIn(path: string): string[] {
   }
 }
 
+/** One enclave that runs. */
+export interface EnclaveStatus extends Omit<ShieldState, "manifest"> {
+  /** Of its shield. */
+  readonly residentBytes: number
+  readonly cpuSeconds: number
+  /** By the path in the container; some seconds old. */
+  readonly filesystems: Readonly<Record<string, FuseMetrics>>
+}
+
 /** What runs on this machine, by all engines. */
-export function listEnclaves(): Omit<ShieldState, "manifest">[] {
+export function listEnclaves(): EnclaveStatus[] {
   return allPlaces(defaultBase).flatMap((place) => {
     const state = readState(place)
     if (state === undefined || !isServed(place)) return []
     const { manifest: _, ...shown } = state
-    return [shown]
+    return [{ ...shown, ...usageOf(state.pid), filesystems: readMetrics(place) }]
   })
+}
+
+/** Linux counts in these for user space, whatever the kernel's own clock. */
+const ticksPerSecond = 100
+const pageSize = 4096
+
+function usageOf(pid: number): Pick<EnclaveStatus, "residentBytes" | "cpuSeconds"> {
+  const fields = statOf(pid)
+  const number = (i: number) => Number(fields[i] ?? 0)
+  return {
+    cpuSeconds: (number(11) + number(12)) / ticksPerSecond,
+    residentBytes: number(21) * pageSize,
+  }
 }
 
 /** Removes what shields left behind that were killed and whose engine never called `delete`. */

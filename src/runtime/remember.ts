@@ -1,14 +1,17 @@
 import type { Enclave } from "./enclave.ts"
-import { markOf, writeState } from "./place.ts"
+import { markOf, writeMetrics, writeState } from "./place.ts"
 import type { MeasuredFile } from "./sealed-image.ts"
+
+const metricsMs = 5000
 
 /** Leaves in the container's folder what other processes must know of this shield: `exec`, `delete`, `coffer ps`. */
 export function remember(
   place: string,
   id: string,
-  { mrEnclave, configured }: Enclave,
+  enclave: Enclave,
   { sealed }: MeasuredFile,
 ): void {
+  const { mrEnclave, configured } = enclave
   writeState(place, {
     ...markOf(process.pid),
     id,
@@ -19,4 +22,7 @@ export function remember(
       .filter(({ access }) => access === "write")
       .map(({ name, instance }) => `${configured?.policy ?? ""}/${name}/${instance}`),
   })
+  const note = () => writeMetrics(place, enclave.metrics())
+  note()
+  setInterval(note, metricsMs).unref()
 }
