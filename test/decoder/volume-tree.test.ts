@@ -1,22 +1,25 @@
 import assert from "node:assert/strict"
 import { spawnSync } from "node:child_process"
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { cpSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { type TestContext, test } from "node:test"
 import { type ByteString, bytesOf, toHex } from "../../src/bytes/index.ts"
 import { sha256 } from "../../src/crypto/index.ts"
-import { type TreeNode, walk } from "../../src/tree/index.ts"
+import { type DirectoryNode, type TreeNode, walk } from "../../src/tree/index.ts"
 import {
   createStore,
   exportTree,
   NodeDisk,
+  openOnce,
   openVolume,
   PinFile,
   type Protection,
   type VolumeFileSystem,
+  writeOnce,
 } from "../../src/volume/index.ts"
 import { MemoryFileSystem } from "../suites/memory-fs.ts"
+import { sampleTree } from "../support/sample-tree.ts"
 import { randomOf, Twins } from "../volume/model.ts"
 
 const key = new Uint8Array(32).fill(9)
@@ -79,6 +82,10 @@ function expectedOf(node: TreeNode): Omit<Decoded, "inode"> {
 }
 
 function compare(t: TestContext, folder: string, fs: VolumeFileSystem): void {
+  compareTree(t, folder, exportTree(fs, "/" as ByteString))
+}
+
+function compareTree(t: TestContext, folder: string, tree: DirectoryNode): void {
   // A copy, as a power cut would leave it: the writer is still there.
   cpSync(join(folder, "volume"), join(folder, "copy"), { recursive: true })
   const args = [decoder, join(folder, "copy"), join(folder, "pin"), join(folder, "key")]
@@ -87,7 +94,7 @@ function compare(t: TestContext, folder: string, fs: VolumeFileSystem): void {
   rmSync(join(folder, "copy"), { recursive: true })
   const found = JSON.parse(run.stdout) as Readonly<Record<string, Decoded>>
   let count = 0
-  for (const { path, node } of walk(exportTree(fs, "/" as ByteString))) {
+  for (const { path, node } of walk(tree)) {
     const { inode, ...have } = found[hexPath(path === "/" ? ("" as ByteString) : path)] ?? {
       inode: 0,
     }
@@ -121,3 +128,22 @@ for (const protection of ["encrypted", "authenticated"] satisfies Protection[])
     }
     fs.destroy()
   })
+
+test("a second decoder reads a store that was written once, from its tag", { skip }, (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "coffer-store-"))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const directory = join(folder, "volume")
+  const tree = sampleTree({ sockets: true })
+  const { tag } = writeOnce({ directory, key, name: "model", tree, onProgress: () => undefined })
+  const opened = openOnce({ disk: new NodeDisk(directory), key, tag })
+  opened.store.close()
+  const [segment = ""] = readdirSync(join(directory, "segments"))
+  // Its last frame is a close commit of 180 bytes: spec/volume.md section 14.
+  const offset = statSync(join(directory, "segments", segment)).size - 180
+  const anchor = PinFile.create(join(folder, "pin"))
+  const salt = Buffer.from(segment, "hex")
+  assert.ok(anchor.move("new", { ...opened.info, epoch: 1, salt, offset }))
+  anchor.close()
+  writeFileSync(join(folder, "key"), key)
+  compareTree(t, folder, tree)
+})
