@@ -75,6 +75,12 @@ export type {
 } from "./policy.ts"
 export { productionRoots, type Roots, rootsFrom } from "./roots.ts"
 export { TpmCounter } from "./tpm2/counter.ts"
+export type { Credential } from "./tpm2/credential.ts"
+export {
+  activateCredential,
+  challengeEndorsement,
+  readEndorsementCertificate,
+} from "./tpm2/endorsement.ts"
 export { attestationKeyName } from "./tpm2/public-area.ts"
 export { sealToTpm, unsealFromTpm } from "./tpm2/seal.ts"
 export { selectionsOf, Tpm } from "./tpm2/tpm.ts"

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as wait } from "node:timers/promises"
@@ -8,6 +8,14 @@ import { setTimeout as wait } from "node:timers/promises"
 /** `false` when there is a software TPM, else why a test is skipped. */
 export const noSwtpm: string | false =
   spawnSync("swtpm", ["--version"]).status === 0 ? false : "no swtpm on this machine"
+
+/** The same, for a maker of software TPMs. */
+export const noSwtpmSetup: string | false =
+  noSwtpm !== false
+    ? noSwtpm
+    : spawnSync("swtpm_localca", ["--version"]).error === undefined
+      ? false
+      : "no swtpm-tools on this machine"
 
 /** A socket's file is there before the socket listens; the kernel's table says when it does. */
 function isListening(socket: string): boolean {
@@ -30,6 +38,28 @@ export class SoftwareTpm {
   /** For `TPM2TOOLS_TCTI`. */
   get tcti(): string {
     return `swtpm:path=${join(this.folder, "socket")}`
+  }
+
+  /** Its maker: gives it an endorsement key with a certificate, under an authority of its own. Before `start`. */
+  manufacture(): { readonly root: string; readonly authority: string } {
+    const at = (name: string) => join(this.folder, name)
+    const ca = at("maker")
+    mkdirSync(ca)
+    const place = `statedir = ${ca}\nsigningkey = ${ca}/sign.pem\nissuercert = ${ca}/issuer.pem\ncertserial = ${ca}/serial\n`
+    writeFileSync(at("localca.conf"), place)
+    writeFileSync(
+      at("localca.options"),
+      "--platform-manufacturer Test\n--platform-version 1\n--platform-model VM\n",
+    )
+    const tool = `create_certs_tool = /usr/bin/swtpm_localca\ncreate_certs_tool_config = ${at("localca.conf")}\ncreate_certs_tool_options = ${at("localca.options")}\n`
+    writeFileSync(at("setup.conf"), tool)
+    const { status, stdout } = spawnSync(
+      "swtpm_setup",
+      ["--tpm2", "--tpmstate", this.folder, "--create-ek-cert", "--config", at("setup.conf")],
+      { encoding: "utf8" },
+    )
+    if (status !== 0) throw new Error(`swtpm_setup: ${stdout}`)
+    return { root: join(ca, "swtpm-localca-rootca-cert.pem"), authority: join(ca, "issuer.pem") }
   }
 
   /** Powers it on; `start` after `halt` is another boot with the same keys and NV memory. */

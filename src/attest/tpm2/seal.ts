@@ -10,7 +10,7 @@ import { emptyTpm2b, pcrSelections, tpm2b, u8, u16, u32 } from "./wire.ts"
 export const sealedDataMax = 128
 
 const keyedHash = 0x0008
-const sessionPolicy = 0x01
+export const sessionPolicy = 0x01
 const sessionTrial = 0x03
 
 /**
@@ -117,7 +117,7 @@ async function policyDigest(tpm: Tpm, pcrs: readonly PcrSelection[]): Promise<Ui
   }
 }
 
-async function startSession(tpm: Tpm, kind: number): Promise<number> {
+export async function startSession(tpm: Tpm, kind: number): Promise<number> {
   // No secret is shared and nothing encrypted: the nonce only has to be there.
   const nonce = sha256(await tpm.getRandom(16)).subarray(0, 16)
   const { handle } = await tpm.run(

@@ -152,14 +152,15 @@ export class Tpm {
 
   /** The attestation key: a primary key of the endorsement hierarchy, so it needs no storage. Flush it. */
   createAttestationKey(): Promise<TpmKey> {
-    return this.#createPrimary(handles.endorsement, attestationTemplate)
+    return this.createPrimary(handles.endorsement, attestationTemplate)
   }
 
   createStorageKey(): Promise<TpmKey> {
-    return this.#createPrimary(handles.owner, storageTemplate)
+    return this.createPrimary(handles.owner, storageTemplate)
   }
 
-  async #createPrimary(hierarchy: number, template: Uint8Array): Promise<TpmKey> {
+  /** Flush it. */
+  async createPrimary(hierarchy: number, template: Uint8Array): Promise<TpmKey> {
     const { handle, parameters } = await this.run(
       {
         name: "createPrimary",

@@ -9,16 +9,19 @@ import {
   noCollateral,
   productionRoots,
   type Roots,
+  readEndorsementCertificate,
   rootsFrom,
   Tpm,
   unhexed,
   verifyAny,
 } from "../../attest/index.ts"
 import { fromHex } from "../../bytes/index.ts"
+import { formatPem } from "../../der/index.ts"
 import { CofferError, fromSystem, isErrno } from "../../errors.ts"
 import { printCollateral, viewCollateral } from "../collateral-listing.ts"
 import type { Io } from "../io.ts"
 import { wholeNumber } from "../numbers.ts"
+import { enrolCommands } from "./attest-enrol.ts"
 
 interface Options {
   readonly type?: EvidenceType
@@ -83,11 +86,13 @@ export function attestCommand(io: Io): Command {
     .description("print the name of this machine's TPM attestation key, for a policy to enrol")
     .option("--tpm <address>", "/dev/…, unix:PATH or HOST:PORT of a software TPM", "/dev/tpmrm0")
     .option("--out <file>", "write the key's public area too (TPMT_PUBLIC)")
+    .option("--ek <file>", "write the TPM's endorsement certificate too (PEM)")
     .addHelpText(
       "after",
-      "\nRun it where you trust the machine: enrolling says that this TPM may speak.",
+      "\nRun it where you trust the machine: enrolling says that this TPM may speak. Elsewhere see: coffer attest challenge --help",
     )
     .action((options: AkOptions) => showAk(options, io))
+  for (const enrol of enrolCommands(io)) command.addCommand(enrol)
   return command
 }
 
@@ -99,6 +104,7 @@ interface ListOptions {
 interface AkOptions {
   readonly tpm: string
   readonly out?: string
+  readonly ek?: string
 }
 
 function list(paths: readonly string[], options: ListOptions, io: Io): void {
@@ -112,6 +118,8 @@ async function showAk(options: AkOptions, io: Io): Promise<void> {
   try {
     const key = await tpm.createAttestationKey()
     await tpm.flush(key.handle)
+    if (options.ek !== undefined)
+      writeOut(options.ek, formatPem("CERTIFICATE", await readEndorsementCertificate(tpm)))
     if (options.out !== undefined) writeOut(options.out, key.publicArea)
     io.print(attestationKeyName(key.publicArea))
   } finally {
@@ -119,7 +127,7 @@ async function showAk(options: AkOptions, io: Io): Promise<void> {
   }
 }
 
-function writeOut(path: string, bytes: Uint8Array): void {
+function writeOut(path: string, bytes: Uint8Array | string): void {
   try {
     writeFileSync(path, bytes, { flag: "wx" })
   } catch (error) {
