@@ -1,8 +1,17 @@
 /** A real Docker daemon, with everything of its own in one folder, and coffer-oci as one of its runtimes. */
 import assert from "node:assert/strict"
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
+import { createHash } from "node:crypto"
 import { once } from "node:events"
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { after, before, describe, test } from "node:test"
@@ -24,18 +33,36 @@ function lacks(): string | false {
   return existsSync("/dev/fuse") ? false : "no /dev/fuse here"
 }
 
-async function makeImage(): Promise<void> {
+const data = { path: "/data", protection: "encrypted", lifetime: "persistent", volume: "data" }
+
+async function makeImage(name: string, regions: readonly object[]): Promise<string> {
+  const settings = { version: 1, name: "docker-test", regions }
+  writeFileSync(at("coffer.yaml"), JSON.stringify(settings))
+  const archive = at(`${name}.tar`)
+  const to = `docker-archive:${archive}:localhost/${name}:protected`
+  const made = await coffer("protect", `oci:${at("source")}:1`, to, "-f", at("coffer.yaml"))
+  assert.equal(made.code, 0, made.err)
+  return archive
+}
+
+async function makeImages(): Promise<readonly string[]> {
   mkdirSync(at("root"))
   writeFileSync(at("root", "pause"), pauseProgram(), { mode: 0o755 })
   spawnSync("tar", ["-cf", at("root.tar"), "-C", at("root"), "pause"])
   layoutOfTars([at("root.tar")], at("source"), { Entrypoint: ["/pause"] })
-  const regions = [
-    { path: "/data", protection: "encrypted", lifetime: "persistent", volume: "data" },
-  ]
-  writeFileSync(at("coffer.yaml"), JSON.stringify({ version: 1, name: "docker-test", regions }))
-  const to = `docker-archive:${at("image.tar")}`
-  const made = await coffer("protect", `oci:${at("source")}:1`, to, "-f", at("coffer.yaml"))
-  assert.equal(made.code, 0, made.err)
+  return [await makeImage("pause", [data]), await makeImage("plain", [])]
+}
+
+/** A node that lists Docker's own program as a hook. */
+function writeNodeConfig(): void {
+  const dockerd = realpathSync(spawnSync("which", ["dockerd"], { encoding: "utf8" }).stdout.trim())
+  const sha256 = createHash("sha256").update(readFileSync(dockerd)).digest("hex")
+  const hooks = [{ path: dockerd, sha256 }]
+  writeFileSync(
+    at("node.yaml"),
+    JSON.stringify({ version: 1, platform: { type: "insecure-sim" }, hooks }),
+    { mode: 0o600 },
+  )
 }
 
 /** What `coffer setup docker` would write, with a launcher that has a CAS of its own. */
@@ -45,15 +72,15 @@ async function startDaemon(): Promise<ChildProcess> {
   const settings = JSON.parse(lines.join("\n")) as { runtimes: Record<string, { path: string }> }
   const { path = "" } = settings.runtimes["coffer-oci"] ?? {}
   assert.ok(existsSync(path), path)
-  recordingLauncher(
-    at("coffer-oci"),
-    at("records"),
-    `COFFER_FROM_SOURCE=1 COFFER_INSECURE_CAS_DIR=${at("cas")}`,
+  const environment = `COFFER_FROM_SOURCE=1 COFFER_INSECURE_CAS_DIR=${at("cas")}`
+  recordingLauncher(at("coffer-oci"), at("records"), environment)
+  writeNodeConfig()
+  const hooks = `${environment} COFFER_INSECURE_NODE_CONFIG=${at("node.yaml")}`
+  recordingLauncher(at("coffer-hooks"), at("records"), hooks)
+  const runtimes = Object.fromEntries(
+    ["coffer-oci", "coffer-hooks"].map((name) => [name, { path: at(name) }]),
   )
-  writeFileSync(
-    at("daemon.json"),
-    JSON.stringify({ runtimes: { "coffer-oci": { path: at("coffer-oci") } } }),
-  )
+  writeFileSync(at("daemon.json"), JSON.stringify({ runtimes }))
   const own = ["--data-root", at("data"), "--exec-root", at("exec"), "--pidfile", at("pid")]
   const network = ["--iptables=false", "--bridge=none", "-H", `unix://${at("sock")}`]
   return spawn("dockerd", ["--config-file", at("daemon.json"), ...own, ...network], {
@@ -76,13 +103,13 @@ void describe("docker", { skip: lacks(), timeout: 180_000 }, () => {
   let daemon: ChildProcess | undefined
   before(async () => {
     mkdirSync(at("volume"))
-    await makeImage()
+    const archives = await makeImages()
     daemon = await startDaemon()
     for (let left = 300; left > 0 && docker("info").status !== 0; left -= 1) await sleep(100)
-    const loaded = docker("load", "-q", "-i", at("image.tar"))
-    assert.equal(loaded.status, 0, loaded.stderr)
-    const id = loaded.stdout.trim().split(" ").at(-1) ?? ""
-    assert.equal(docker("tag", id, image).status, 0, loaded.stdout)
+    for (const archive of archives) {
+      const loaded = docker("load", "-q", "-i", archive)
+      assert.equal(loaded.status, 0, loaded.stderr)
+    }
   })
   after(async () => {
     docker("rm", "-f", ...docker("ps", "-aq").stdout.split("\n").filter(Boolean))
@@ -135,12 +162,20 @@ void describe("docker", { skip: lacks(), timeout: 180_000 }, () => {
       assert.match(stderr, sentence)
     })
 
-  test("refused: a hook that the node does not list", (t) => {
+  test("Docker's own hook: refused, or run where the node lists it", (t) => {
     // Docker up to 27 makes its own networks in a hook.
     const version = docker("version", "-f", "{{.Server.Version}}").stdout
     if (Number.parseInt(version, 10) > 27) return t.skip(`docker ${version.trim()} has no hooks`)
     const { status, stderr } = run("--rm", "--network", "none", image)
     assert.equal(status, 125)
-    return assert.match(stderr, /hooks: wanted/)
+    assert.match(stderr, /hooks: wanted/)
+    const words = ["-d", "--runtime", "coffer-hooks", "--network", "none"]
+    const listed = docker("run", ...words, "localhost/plain:protected")
+    assert.equal(listed.status, 0, listed.stderr)
+    const id = listed.stdout.trim()
+    // The hook has told Docker which network namespace the container has.
+    const format = "{{.State.Running}} {{.NetworkSettings.SandboxKey}}"
+    assert.match(docker("inspect", "-f", format, id).stdout, /^true \/\S+netns/)
+    return assert.equal(docker("rm", "-f", id).status, 0)
   })
 })
