@@ -7,7 +7,7 @@ import { dirname, join, resolve } from "node:path"
 import { test } from "node:test"
 import { shellBlocks } from "../support/page.ts"
 
-const pages = ["docs/volumes.md", "docs/kubernetes.md", "docs/guest.md"]
+const pages = ["docs/operations.md", "docs/volumes.md", "docs/kubernetes.md", "docs/guest.md"]
 
 for (const page of pages) {
   test(`every command of ${page} works`, {
