@@ -111,6 +111,12 @@ function seedsOf(
   ]
 }
 
+/** The lines of private keys in PEM. */
+function privateLines(text: string): string[] {
+  const keys = text.match(/-----BEGIN PRIVATE KEY-----\n[^-]+/g) ?? []
+  return keys.flatMap((key) => key.split("\n").slice(1, -1))
+}
+
 test(`${count} fuzzed requests`, async () => {
   const { cas, client } = await openEmbeddedCas(place.dir)
   const log: string[] = []
@@ -136,7 +142,13 @@ test(`${count} fuzzed requests`, async () => {
     const [grant] = answer.volumes
     assert.ok(grant !== undefined)
     const seeds = seedsOf(cas, grant, evidence)
-    const secrets = [answer.env["TOKEN"] ?? "?", grant.token, ...grant.keys.map(({ key }) => key)]
+    const files = answer.files.map(({ content }) => Buffer.from(content, "base64").toString())
+    const secrets = [
+      answer.env["TOKEN"] ?? "?",
+      ...answer.volumes.flatMap(({ token, keys }) => [token, ...keys.map(({ key }) => key)]),
+      ...files.flatMap((text) => privateLines(text)),
+    ]
+    assert.ok(secrets.length > 6)
     let left = count
     await Promise.all(
       Array.from({ length: 16 }, async () => {
@@ -151,8 +163,8 @@ test(`${count} fuzzed requests`, async () => {
       }),
     )
     assert.equal((await client.info()).cas, cas.identity.name)
-    const lines = log.join("\n")
-    for (const secret of secrets) assert.ok(!lines.includes(secret))
+    const seen = [...log, ...(await cas.auditLines(1, 100_000))].join("\n")
+    for (const secret of secrets) assert.ok(!seen.includes(secret))
     await cas.verify()
   } finally {
     agent.destroy()
