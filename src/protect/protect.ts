@@ -19,7 +19,6 @@ import {
   type SourceImage,
 } from "../oci/index.ts"
 import {
-  type FileSource,
   findExecutable,
   openFile,
   readSealed,
@@ -34,6 +33,7 @@ import {
   writeSealed,
 } from "../seal/index.ts"
 import type { DirectoryNode, OnProgress } from "../tree/index.ts"
+import type { ByteSource } from "../verity/index.ts"
 import { serviceDefaults } from "./defaults.ts"
 import { deliver, type Output } from "./deliver.ts"
 import { sealInto, writeProtectedImage } from "./image.ts"
@@ -69,7 +69,7 @@ export interface ProtectInput {
   /** Sees the sealed binary, signed, before it goes into the image; for reports. */
   readonly onSealed?: (
     sealed: SealedBinary,
-    source: FileSource,
+    source: ByteSource,
     regions: readonly WrittenStore[],
   ) => void
 }
@@ -212,10 +212,11 @@ async function writeImage(
     const place = { offset, durable: false }
     const found = writeSealed(path, draft, binfs, place)
     written = found
-    const file = windowOf(openFile(path), offset, found.size)
+    const file = openFile(path)
     try {
-      if (input.sign !== undefined) mrSigner = signIn(path, offset, file, input.sign)
-      input.onSealed?.(readSealed(file), file, stores)
+      const binary = windowOf(file, offset, found.size)
+      if (input.sign !== undefined) mrSigner = signIn(path, offset, binary, input.sign)
+      input.onSealed?.(readSealed(binary), binary, stores)
     } finally {
       file.close()
     }
@@ -230,7 +231,7 @@ async function writeImage(
 }
 
 /** Nobody has the file yet: its head is written over. */
-function signIn(path: string, offset: number, file: FileSource, sign: SignInput): string {
+function signIn(path: string, offset: number, file: ByteSource, sign: SignInput): string {
   const { head, claims } = signedHead(readSealed(file), sign)
   const fd = openSync(path, "r+")
   try {

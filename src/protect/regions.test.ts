@@ -220,6 +220,24 @@ test("signing the image afterwards keeps its stores, and gives what protect --si
   assert.equal(indexOf(to), indexOf(once))
 })
 
+test("what overlayfs would interpret, and a program in a region, are refused", async (t) => {
+  const tree = new TreeBuilder({ duplicates: "refuse", parentSymlinks: "refuse" })
+  const meta = { ...plainDirectory, mode: 0o755 }
+  const content = contentOfBytes(program)
+  tree.put(at("/usr/bin/service"), { kind: "file", meta, content })
+  tree.put(at("/app/model/gone"), { kind: "character", meta, major: 0, minor: 0 })
+  const from = layoutOf(tree.finish(), join(scratch(t), "src"), { Entrypoint: ["service"] })
+  const to = `oci:${join(scratch(t), "dst")}:1`
+  await assert.rejects(
+    protect(from, to, encrypted),
+    /\/app\/model\/gone: wanted nothing that overlayfs would interpret, found a character device 0:0/,
+  )
+  await assert.rejects(
+    protect(from, to, "{ path: /usr, protection: encrypted, lifetime: ephemeral }"),
+    /service\.binary: wanted a measured file, found \/usr\/bin\/service in the region \/usr/,
+  )
+})
+
 test("what cannot be a region is refused by name", async (t) => {
   const from = makeImage(join(scratch(t), "src"), model)
   const cases: readonly (readonly [string[], RegExp])[] = [

@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, openSync, readdirSync } from "node:fs"
 import { join } from "node:path"
-import { toHex, utf8OfByteString } from "../bytes/index.ts"
+import { displayName, toHex, utf8OfByteString } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
 import type { Region } from "../manifest/index.ts"
 import { regionTree } from "../seal/index.ts"
@@ -54,6 +54,7 @@ export function writeStores(input: StoresInput): WrittenStores {
   let key: Uint8Array | undefined
   const stores = regions.filter(isImageRegion).map((region): WrittenStore => {
     const content = regionTree(image, region, regions)
+    refuseUnfit(region.path, content)
     const directory = join(scratch, `store-${region.store}`)
     const encrypted = region.protection === "encrypted"
     if (encrypted) key ??= input.key()
@@ -73,6 +74,20 @@ export function writeStores(input: StoresInput): WrittenStores {
     for (const fd of fds.splice(0)) closeSync(fd)
   }
   return { stores, close }
+}
+
+/** What the ephemeral layer over the region would take for its own marks. */
+function refuseUnfit(at: string, content: DirectoryNode): void {
+  for (const { path, node } of walk(content)) {
+    const isWhiteout = node.kind === "character" && node.major === 0 && node.minor === 0
+    const mark = node.meta.xattrs.find(({ name }) => /^(trusted|user)\.overlay\./.test(name))
+    if (!isWhiteout && mark === undefined) continue
+    const found = isWhiteout ? "a character device 0:0" : `the attribute ${mark?.name ?? ""}`
+    throw new CofferError(
+      "config",
+      `${at}${displayName(path)}: wanted nothing that overlayfs would interpret, found ${found}`,
+    )
+  }
 }
 
 export function isImageRegion(region: Region): region is ImageRegion {

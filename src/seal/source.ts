@@ -54,13 +54,8 @@ export function openFile(path: string): FileSource {
 }
 
 /** A part of a file as a file of its own. */
-export function windowOf(source: FileSource, offset: number, size: number): FileSource {
-  return {
-    fd: source.fd,
-    size,
-    read: (target, position) => source.read(target, offset + position),
-    close: () => source.close(),
-  }
+export function windowOf(source: ByteSource, offset: number, size: number): ByteSource {
+  return { size, read: (target, position) => source.read(target, offset + position) }
 }
 
 export function sourceOfBytes(bytes: Uint8Array): ByteSource {
