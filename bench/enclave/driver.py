@@ -1,6 +1,6 @@
 """What bench/enclave.ts runs in both containers: each task prints one line of JSON. Standard library only."""
 
-import hashlib, http.client, json, os, random, re, signal, sqlite3, statistics, subprocess, sys, time, zlib
+import hashlib, http.client, json, os, random, re, resource, signal, sqlite3, statistics, subprocess, sys, time, zlib
 
 
 def timed(work):
@@ -159,4 +159,7 @@ if __name__ == "__main__":
         serve(sys.argv[2])
     else:
         tasks = {"imports": imports, "loops": loops, "http": http_requests, "pgbench": pgbench}
-        print(json.dumps({"task": sys.argv[1], **tasks[sys.argv[1]]()}), flush=True)
+        found = tasks[sys.argv[1]]()
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        cpu = sum(one.ru_utime + one.ru_stime for one in used)
+        print(json.dumps({"task": sys.argv[1], "cpuSeconds": cpu, **found}), flush=True)

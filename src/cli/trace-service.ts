@@ -1,5 +1,13 @@
 import { spawn } from "node:child_process"
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { CofferError } from "../errors.ts"
@@ -7,7 +15,7 @@ import type { ServiceSource } from "../manifest/index.ts"
 import type { ImageReference } from "../oci/index.ts"
 import { type Coverage, minimise, type ProtectInput, protectImage } from "../protect/index.ts"
 import { openSealed, type Running, runAlone } from "../runtime/index.ts"
-import { openTree } from "../seal/index.ts"
+import { type FileSource, openTree, writeAll } from "../seal/index.ts"
 import { mergeTraces, parseTrace, type Trace } from "../shield/index.ts"
 import type { Io } from "./io.ts"
 
@@ -56,7 +64,7 @@ export async function traceService(input: TraceInput): Promise<Traced> {
       input: process.stdin,
       output: () => undefined,
       progress: input.progress,
-      onSealed: (_, { fd }) => copyFileSync(`/proc/self/fd/${fd}`, sealed),
+      onSealed: (_, source) => copyOut(source, sealed),
     })
     rmSync(join(scratch, "image"), { recursive: true })
     input.progress("running")(0, undefined)
@@ -66,6 +74,21 @@ export async function traceService(input: TraceInput): Promise<Traced> {
     return { trace, coverage: coverageOf(input, sealed, trace) }
   } finally {
     rmSync(scratch, { recursive: true, force: true })
+  }
+}
+
+/** It lies within the image's layer. */
+function copyOut(source: Pick<FileSource, "size" | "read">, path: string): void {
+  const fd = openSync(path, "wx", 0o600)
+  try {
+    const piece = new Uint8Array(1 << 20)
+    for (let at = 0; at < source.size; at += piece.length) {
+      const part = piece.subarray(0, Math.min(piece.length, source.size - at))
+      source.read(part, at)
+      writeAll(fd, part, at)
+    }
+  } finally {
+    closeSync(fd)
   }
 }
 
