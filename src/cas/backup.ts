@@ -1,11 +1,11 @@
-import { fromHex, toHex } from "../bytes/index.ts"
+import { toHex } from "../bytes/index.ts"
 import { Sha256 } from "../crypto/index.ts"
 import { CofferError } from "../errors.ts"
 import { type Backend, type Row, type Table, tables, type Write } from "./store/backend.ts"
 
 /**
  * A backup: one JSON line for each row, as sealed as it is in the database, and a last line with their SHA-256. It opens
- * only with the master key, which is not in it. No commit runs while it is made.
+ * only with the master key, which is not in it. It is the state of one commit; the CAS goes on meanwhile.
  */
 const format = "coffer-cas-backup-1"
 
@@ -14,7 +14,7 @@ export async function writeBackup(
   write: (line: string) => void,
 ): Promise<number> {
   let count = 0
-  await backend.commit(async (reader) => {
+  await backend.snapshot(async (reader) => {
     const hash = new Sha256()
     const line = (text: string): void => {
       hash.update(Buffer.from(`${text}\n`))
@@ -32,7 +32,6 @@ export async function writeBackup(
         count += rows.length
       }
     write(`${JSON.stringify({ sha256: toHex(hash.digest()) })}\n`)
-    return []
   })
   return count
 }
@@ -41,25 +40,19 @@ function lastKey(rows: readonly Row[]): string {
   return rows.at(-1)?.key ?? ""
 }
 
-/** Into an empty database only, all or nothing. The caller verifies the CAS afterwards. */
-export async function readBackup(backend: Backend, text: string): Promise<number> {
-  const lines = text.split("\n")
-  const body = lines.slice(0, -2)
-  const sum = /^\{"sha256":"([0-9a-f]{64})"\}$/.exec(lines.at(-2) ?? "")?.[1]
-  const hash = toHex(
-    new Sha256().update(Buffer.from(body.map((line) => `${line}\n`).join(""))).digest(),
-  )
-  if (body[0] !== JSON.stringify({ format }) || sum === undefined || fromHex(sum) === undefined)
-    throw new CofferError(
-      "integrity",
-      "backup: wanted a whole CAS backup, found another file or a part of one",
-      { reason: "backup-format" },
-    )
-  if (hash !== sum)
-    throw new CofferError("integrity", `backup: wanted SHA-256 ${sum}, found ${hash}`, {
-      reason: "backup-hash",
-    })
-  const writes = body.slice(1).map(parseRow)
+const chunk = 2000
+/** What makes it a CAS is written last: a restore that was cut off is an empty CAS, which says so. */
+const last: readonly string[] = ["head", "identity"]
+
+/**
+ * Into an empty database only. `lines` is called twice, because nothing is believed before its sum is checked, and a
+ * backup need not fit into memory. The caller verifies the CAS afterwards. Returns the rows.
+ */
+export async function readBackup(
+  backend: Backend,
+  lines: () => AsyncIterable<string>,
+): Promise<number> {
+  await requireWhole(lines())
   await backend.commit(async (reader) => {
     for (const table of tables)
       if ((await reader.range(table, "", "", 1)).length > 0)
@@ -68,9 +61,47 @@ export async function readBackup(backend: Backend, text: string): Promise<number
           `restore: wanted an empty database, found rows in ${table}`,
           { hint: "restore into a new directory" },
         )
-    return writes
+    return []
   })
-  return writes.length
+  const kept: Write[] = []
+  let rows: Write[] = []
+  let count = 0
+  for await (const line of lines()) {
+    if (!line.startsWith("[")) continue
+    const row = parseRow(line)
+    count += 1
+    if (row.table === "meta" && last.includes(row.key)) kept.push(row)
+    else rows.push(row)
+    if (rows.length < chunk) continue
+    const full = rows
+    rows = []
+    await backend.commit(() => Promise.resolve(full))
+  }
+  await backend.commit(() => Promise.resolve([...rows, ...kept]))
+  return count
+}
+
+/** The last line is the sum of all lines before it. */
+async function requireWhole(lines: AsyncIterable<string>): Promise<void> {
+  const hash = new Sha256()
+  let [before, first]: (string | undefined)[] = []
+  for await (const line of lines) {
+    first ??= line
+    if (before !== undefined) hash.update(Buffer.from(`${before}\n`))
+    before = line
+  }
+  const sum = /^\{"sha256":"([0-9a-f]{64})"\}$/.exec(before ?? "")?.[1]
+  if (first !== JSON.stringify({ format }) || sum === undefined)
+    throw new CofferError(
+      "integrity",
+      "backup: wanted a whole CAS backup, found another file or a part of one",
+      { reason: "backup-format" },
+    )
+  const found = toHex(hash.digest())
+  if (found === sum) return
+  throw new CofferError("integrity", `backup: wanted SHA-256 ${sum}, found ${found}`, {
+    reason: "backup-hash",
+  })
 }
 
 function parseRow(line: string): Write {

@@ -1,5 +1,6 @@
-import { closeSync, fsyncSync, openSync, readFileSync, writeSync } from "node:fs"
+import { closeSync, createReadStream, fsyncSync, openSync, writeSync } from "node:fs"
 import { join } from "node:path"
+import { createInterface } from "node:readline"
 import { Command } from "commander"
 import { loadCollateral } from "../../attest/index.ts"
 import {
@@ -344,8 +345,7 @@ function restoreCommand(io: Io): Command {
       .argument("<file>"),
   ).action(async (file: string, options: StoreOptions) => {
     const { store } = placeOf(options, io)
-    const text = read(file)
-    const rows = await fill(store, text)
+    const rows = await fill(store, file)
     await withCas(options, io, false, async (cas) => {
       const before = await cas.verify()
       await cas.note("cas-restored", { entry: before.sequence })
@@ -357,18 +357,24 @@ function restoreCommand(io: Io): Command {
   })
 }
 
-async function fill(store: string, text: string): Promise<number> {
+async function fill(store: string, file: string): Promise<number> {
+  // Before the store makes its directory.
+  closeSync(openOld(file))
   const backend = await openBackend(store)
   try {
-    return await readBackup(backend, text)
+    return await readBackup(backend, () => linesOf(file))
   } finally {
     await backend.close()
   }
 }
 
-function read(file: string): string {
+function linesOf(file: string): AsyncIterable<string> {
+  return createInterface({ input: createReadStream(file), crlfDelay: Infinity })
+}
+
+function openOld(file: string): number {
   try {
-    return readFileSync(file, "utf8")
+    return openSync(file, "r")
   } catch (error) {
     throw fromSystem(error, file)
   }
