@@ -13,7 +13,6 @@ const headerSize = 8
 interface Found {
   readonly slot: number
   readonly chunks: number
-  readonly name: ByteString
 }
 
 /**
@@ -27,35 +26,61 @@ export class Xattrs {
     this.#catalog = catalog
   }
 
-  /** In the order of their slots. */
-  #slots(inode: number): Found[] {
+  /** In the order of their slots, until `visit` is true. `name` makes a string only when it is called: there may be 4096. */
+  #walk(
+    inode: number,
+    visit: (found: Found, nameIs: (name: ByteString) => boolean, name: () => ByteString) => boolean,
+  ): void {
     const tree = this.#catalog.tree
     const hi = keyOf(inode, itemType.xattr)
-    const found: Found[] = []
+    const nameIs = (name: ByteString) => {
+      const { bytes } = tree.page
+      if (bytes.readUInt32LE(tree.at) !== name.length) return false
+      const from = tree.at + headerSize
+      // From behind: names of many attributes begin alike.
+      for (let i = name.length - 1; i >= 0; i -= 1)
+        if (bytes[from + i] !== name.charCodeAt(i)) return false
+      return true
+    }
+    const name = () => {
+      const { bytes } = tree.page
+      const from = tree.at + headerSize
+      return byteString(bytes.subarray(from, from + bytes.readUInt32LE(tree.at)))
+    }
     let more = tree.seek(hi, 0)
     while (more && tree.hi === hi) {
       const slot = tree.lo / chunksEach
       const { bytes } = tree.page
-      const at = tree.at
-      const nameSize = bytes.readUInt32LE(at)
-      const valueSize = bytes.readUInt32LE(at + 4)
-      const name = byteString(bytes.subarray(at + headerSize, at + headerSize + nameSize))
-      found.push({ slot, name, chunks: chunkCount(nameSize, valueSize) })
-      more = tree.seek(hi, (slot + 1) * chunksEach)
+      const chunks = chunkCount(bytes.readUInt32LE(tree.at), bytes.readUInt32LE(tree.at + 4))
+      if (visit({ slot, chunks }, nameIs, name)) return
+      more = chunks === 1 ? tree.next() : tree.seek(hi, (slot + 1) * chunksEach)
     }
-    return found
+  }
+
+  #find(inode: number, name: ByteString): Found | undefined {
+    let result: Found | undefined
+    this.#walk(inode, (found, nameIs) => {
+      if (nameIs(name)) result = found
+      return result !== undefined
+    })
+    return result
   }
 
   names(inode: number): ByteString[] {
-    return this.#slots(inode).map(({ name }) => name)
+    const names: ByteString[] = []
+    this.#walk(inode, (_found, _nameIs, name) => {
+      names.push(name())
+      return false
+    })
+    return names
   }
 
   has(inode: number, name: ByteString): boolean {
-    return this.#slots(inode).some((found) => found.name === name)
+    return this.#find(inode, name) !== undefined
   }
 
   get(inode: number, name: ByteString): Uint8Array | undefined {
-    const found = this.#slots(inode).find((slot) => slot.name === name)
+    const found = this.#find(inode, name)
     if (found === undefined) return undefined
     const tree = this.#catalog.tree
     const parts: Uint8Array[] = []
@@ -69,10 +94,17 @@ export class Xattrs {
 
   /** False: there are too many. */
   set(inode: number, name: ByteString, value: Uint8Array): boolean {
-    const slots = this.#slots(inode)
-    const old = slots.find((slot) => slot.name === name)
-    if (old === undefined && slots.length >= maxSlots) return false
-    const slot = old?.slot ?? firstFree(slots)
+    let old: Found | undefined
+    let free = 0
+    let count = 0
+    this.#walk(inode, (found, nameIs) => {
+      count += 1
+      if (found.slot === free) free += 1
+      if (nameIs(name)) old = found
+      return old !== undefined
+    })
+    if (old === undefined && count >= maxSlots) return false
+    const slot = old?.slot ?? free
     const whole = Buffer.alloc(headerSize + name.length + value.length)
     whole.writeUInt32LE(name.length, 0)
     whole.writeUInt32LE(value.length, 4)
@@ -92,27 +124,27 @@ export class Xattrs {
   }
 
   remove(inode: number, name: ByteString): boolean {
-    const found = this.#slots(inode).find((slot) => slot.name === name)
+    const found = this.#find(inode, name)
     if (found === undefined) return false
-    for (let chunk = 0; chunk < found.chunks; chunk += 1)
-      this.#catalog.remove(keyOf(inode, itemType.xattr), found.slot * chunksEach + chunk)
+    this.#removeSlot(inode, found)
     return true
   }
 
   removeAll(inode: number): void {
-    for (const name of this.names(inode)) this.remove(inode, name)
+    const slots: Found[] = []
+    this.#walk(inode, (found) => {
+      slots.push(found)
+      return false
+    })
+    for (const found of slots) this.#removeSlot(inode, found)
+  }
+
+  #removeSlot(inode: number, { slot, chunks }: Found): void {
+    for (let chunk = 0; chunk < chunks; chunk += 1)
+      this.#catalog.remove(keyOf(inode, itemType.xattr), slot * chunksEach + chunk)
   }
 }
 
 function chunkCount(nameSize: number, valueSize: number): number {
   return Math.ceil((headerSize + nameSize + valueSize) / chunkSize)
-}
-
-function firstFree(slots: readonly Found[]): number {
-  let slot = 0
-  for (const found of slots) {
-    if (found.slot !== slot) return slot
-    slot += 1
-  }
-  return slot
 }
