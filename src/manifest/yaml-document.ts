@@ -77,6 +77,8 @@ function wanted(issue: z.core.$ZodIssue): string {
   if (!issue.message.startsWith("Invalid")) return issue.message
   if (issue.code === "invalid_value") return issue.values.map(String).join(" or ")
   if (issue.code === "invalid_type") return typeNames[issue.expected] ?? issue.expected
+  if (issue.code === "invalid_union" && "options" in issue && Array.isArray(issue.options))
+    return issue.options.map(String).join(" or ")
   if (issue.code === "invalid_key") return issue.issues[0]?.message ?? "another key"
   return "another value"
 }

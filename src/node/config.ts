@@ -65,7 +65,6 @@ const schema = z.strictObject({
 })
 
 export type NodeConfig = Readonly<z.output<typeof schema>>
-export type NodePlatformConfig = NodeConfig["platform"]
 
 /** `file` is for messages only. */
 export function parseNodeConfig(text: string, file: string): NodeConfig {
