@@ -55,7 +55,7 @@ export async function configureEnclave(file: MeasuredFile, choice: CasChoice): P
     const answer = await inTime(attest(client, sealed, subject), nameOf(target))
     return { answer, target, policy }
   } catch (error) {
-    throw target.type === "embedded" ? withAcceptHint(error) : error
+    throw target.type === "embedded" && choice.policy === undefined ? withAcceptHint(error) : error
   } finally {
     await client.close()
   }
@@ -154,9 +154,10 @@ async function attest(client: CasClient, sealed: SealedBinary, subject: Subject)
   }
 }
 
+/** Nobody wrote the policy of a machine alone: a person accepts the new image, where others would change a document. */
 function withAcceptHint(error: unknown): unknown {
-  if (!(error instanceof CofferError) || error.code !== "refused" || error.hint !== undefined)
-    return error // one that says what to do already
+  if (!(error instanceof CofferError) || error.reason?.endsWith("-measurements") !== true)
+    return error
   return new CofferError("refused", error.message, {
     cause: error,
     facts: error.facts,

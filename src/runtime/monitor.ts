@@ -1,29 +1,38 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import type { Writable } from "node:stream"
 
+// The container may still be in the making, and runc know nothing of it yet.
+const script = `read -r word <&3 && exit
+exec 3<&-
+left=50
+while ! "$@" && [ $left -gt 0 ]; do
+  left=$((left - 1))
+  sleep 0.1
+done`
+
 /**
  * A process that kills the container when this one dies, however it dies: else a service runs on from the page cache
  * without its shield, and engines say that it is up. A shell, because it must be small and must not fail with us.
+ * It is there before the container is.
  */
 export class Monitor {
   readonly #child: ChildProcess
   readonly #pipe: Writable
   #done = false
+  hasDied = false
 
   /** `kill`: the command that kills the container. `onDeath`: the monitor has died, and nobody watches any more. */
   constructor(kill: readonly string[], onDeath: () => void) {
-    this.#child = spawn(
-      "sh",
-      ["-c", 'read -r word <&3 || exec "$@" 3<&-', "coffer-monitor", ...kill],
-      {
-        stdio: ["ignore", "ignore", "ignore", "pipe"],
-        detached: true,
-      },
-    )
+    this.#child = spawn("sh", ["-c", script, "coffer-monitor", ...kill], {
+      stdio: ["ignore", "ignore", "ignore", "pipe"],
+      detached: true,
+    })
     this.#pipe = this.#child.stdio[3] as Writable
     this.#pipe.on("error", () => undefined)
     const died = () => {
-      if (!this.#done) onDeath()
+      if (this.#done) return
+      this.hasDied = true
+      onDeath()
     }
     this.#child.on("exit", died)
     this.#child.on("error", died)

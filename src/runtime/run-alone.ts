@@ -66,7 +66,9 @@ export async function runAlone(options: RunOptions): Promise<number> {
   collectStale(defaultBase)
   makePlace(place)
   let enclave: Enclave | undefined
-  let monitor: Monitor | undefined
+  const monitor = new Monitor([...runc.slice(0, 3), "kill", "--all", id, "KILL"], () =>
+    enclave?.stop(),
+  )
   try {
     enclave = await startEnclave({
       place,
@@ -84,9 +86,7 @@ export async function runAlone(options: RunOptions): Promise<number> {
       trace: options.trace,
     })
     const { child, mrEnclave, bundle } = enclave
-    const ended = enclave
-    monitor = new Monitor([...runc.slice(0, 3), "kill", "--all", id, "KILL"], () => ended.stop())
-    remember(place, id, ended, options.file)
+    remember(place, id, enclave, options.file)
     options.onStart({
       mrEnclave,
       reported: bundle.reported,
@@ -104,7 +104,7 @@ export async function runAlone(options: RunOptions): Promise<number> {
     await enclave?.ended
     throw error
   } finally {
-    monitor?.end()
+    monitor.end()
     removePlace(place)
   }
 }

@@ -120,35 +120,37 @@ async function serve(
   created: (outcome: number | Error) => void,
 ): Promise<void> {
   let enclave: Enclave | undefined
-  let monitor: Monitor | undefined
   const { place, runc, id } = order
   const kill = [...runc, "kill", "--all", id, "KILL"]
   collectStale(defaultBase)
   makePlace(place)
+  // Without a monitor the service would outlive us: so it ends now, and we with it.
+  const monitor = new Monitor(kill, () => {
+    log.write("error", "the monitor has died, and the container is killed")
+    enclave?.stop()
+    new Monitor(kill, () => undefined).killNow()
+  })
   try {
     enclave = await create(order, machine, log)
+    if (monitor.hasDied) enclave.stop()
     const status = await enclave.exited
-    const made = enclave
-    if (status !== 0) made.stop()
-    // Without a monitor the service would outlive us: so it ends now, and we with it.
-    else
-      monitor = new Monitor(kill, () => {
-        log.write("error", "the monitor has died, and the container is killed")
-        new Monitor(kill, () => undefined).killNow()
-        made.stop()
-      })
+    if (status !== 0) {
+      enclave.stop()
+      // runc leaves a half-made container behind when it is killed.
+      deleteOrphan(order)
+    }
     created(status)
     await enclave.ended
   } catch (error) {
     enclave?.stop()
     throw error
   } finally {
-    monitor?.end()
+    monitor.end()
     removePlace(place)
   }
 }
 
-/** Nobody will ask for it: conmon has been killed, and podman then forgets the container without telling its runtime. */
+/** For when nobody will ask for it: podman forgets a container whose conmon was killed without telling its runtime. */
 function deleteOrphan({ runc: [program = "", ...words], id }: Order): void {
   spawnSync(program, [...words, "delete", "--force", id], { stdio: "ignore" })
 }
