@@ -2,7 +2,7 @@
  * `coffer protect` of a Debian image with Python and an application of 100 MiB, against what makes a filesystem image of it
  * with no protection: `skopeo copy`, `umoci unpack`, `mkfs.erofs`; in turns, medians. Layers as registries have them (gzip)
  * and as local storages have them (plain). Then a second `protect` after one file has changed, with the output of the first
- * there. `node bench/protect.ts [--rounds N] [--json]`; the bundle is built for the run.
+ * there, and with decompressed layers kept (`--cache`). `node bench/protect.ts [--rounds N] [--json]`; the bundle is built for the run.
  */
 import { spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
@@ -71,14 +71,18 @@ function makeLayout(directory: string, stored: Stored, tars: readonly string[]):
 type Round = Readonly<Record<string, Sample>>
 
 async function round(coffer: readonly [string, ...string[]], stored: Stored): Promise<Round> {
-  const protect = (from: string): Promise<Sample> => {
+  const protect = (from: string, ...options: readonly string[]): Promise<Sample> => {
     const [program, ...words] = coffer
-    return run(program, ...words, "protect", `oci:${at(from)}:1`, `oci:${at("out")}:1`)
+    const images = [`oci:${at(from)}:1`, `oci:${at("out")}:1`]
+    return run(program, ...words, "protect", ...options, ...images)
   }
   clear()
   const ours = await protect(stored)
   spawnSync("sync")
   const second = await protect(`${stored}-changed`)
+  await protect(stored, "--cache", at("layers"))
+  spawnSync("sync")
+  const cached = await protect(`${stored}-changed`, "--cache", at("layers"))
   clear()
   const copy = await run("skopeo", "copy", "-q", `oci:${at(stored)}:1`, `oci:${at("copy")}:1`)
   const unpack = await run("umoci", "unpack", "--image", `${at("copy")}:1`, at("bundle"))
@@ -94,6 +98,7 @@ async function round(coffer: readonly [string, ...string[]], stored: Stored): Pr
     ),
     [`${stored}: mkfs.erofs alone`]: erofs,
     [`${stored}: coffer protect again, one file changed`]: second,
+    [`${stored}: the same with --cache`]: cached,
   }
 }
 

@@ -11,7 +11,7 @@ import type { Descriptor } from "./documents.ts"
 import { openLayout } from "./layout.ts"
 import { LayoutWriter } from "./layout-writer.ts"
 import { parseImageReference } from "./reference.ts"
-import { spoolLayer } from "./spool.ts"
+import { decompressedLimit, spoolLayer } from "./spool.ts"
 
 const platform = { os: "linux", architecture: "amd64" }
 const layerType = "application/vnd.oci.image.layer.v1.tar"
@@ -179,4 +179,20 @@ test("a decompression bomb is stopped", async (t) => {
     spoolLayer(image.blobs, first, () => undefined, 2 ** 32),
     fails("config", /wanted at most \d+ bytes after decompression/),
   )
+})
+
+test("all layers of an image together are bounded, each counted once", async (t) => {
+  const { directory } = makeLayout(scratch(t), "+gzip", (bytes) => gzipSync(bytes))
+  const image = openLayout(directory, undefined, platform)
+  t.after(() => image.close())
+  const [layer] = image.layers
+  assert.ok(layer)
+  await assert.rejects(
+    spoolLayer(image.blobs, layer, () => undefined, 10_000),
+    fails("config", /wanted at most 10000 bytes after decompression/),
+  )
+  const of = (size: number, digest: string) => ({ ...layer, blob: { ...layer.blob, size, digest } })
+  const [small, large] = [of(1000, "sha256:a"), of(2 ** 30, "sha256:b")]
+  assert.equal(decompressedLimit([small, small]), 2 ** 32)
+  assert.equal(decompressedLimit([small, large, large]), 100 * (2 ** 30 + 1000))
 })
