@@ -10,22 +10,31 @@ import { readKeyFile } from "./volume-source.ts"
  */
 export class ImageKey {
   readonly #wanted: string | undefined
+  readonly #memory: boolean
   /** Where it was read or written; undefined: it was not needed. */
   file: string | undefined
-  made = false
+  /** What was given out. */
+  key: Uint8Array | undefined
 
-  constructor(file: string | undefined) {
+  /** `memory`: without a file named, none is written, because the key goes elsewhere. */
+  constructor(file: string | undefined, memory: boolean) {
     this.#wanted = file
+    this.#memory = memory
   }
 
   of(name: string): Uint8Array {
+    this.key ??= this.#take(name)
+    return this.key
+  }
+
+  #take(name: string): Uint8Array {
+    if (this.#memory && this.#wanted === undefined) return randomBytes(32)
     const file = this.#wanted ?? `${name}.keys`
     this.file = file
     if (existsSync(file)) return readPrivate(file)
     const key = randomBytes(32)
     // Durable before the image is: an image without its key is lost.
     writeNew(file, `${toHex(key)}\n`)
-    this.made = true
     return key
   }
 }

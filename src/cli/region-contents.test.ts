@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { test } from "node:test"
@@ -104,4 +104,27 @@ test("a key file that others can read is refused", async (t) => {
   const made = await coffer("protect", `oci:${folder}/source:1`, `oci:${folder}/one:1`, ...options)
   assert.equal(made.code, 2)
   assert.match(made.err, /wanted a file that only its owner can read, found mode 0644/)
+})
+
+test("--create-policy puts policy and key into a CAS, and writes no key file", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "regions-policy-"))
+  t.after(() => rmSync(folder, { recursive: true, force: true }))
+  const at = (name: string) => join(folder, name)
+  makeImage(at("source"), "first")
+  writeFileSync(at("coffer.yaml"), yaml)
+  await must("keygen", "--access", at("owner.pem"))
+  const cas = ["--key", at("owner.pem"), "--cas-dir", at("cas")]
+  const options = ["-f", at("coffer.yaml"), "--create-policy", ...cas]
+  const made = await must("protect", `oci:${at("source")}:1`, `oci:${at("one")}:1`, ...options)
+  assert.match(made.out.join("\n"), /^policy {5}shop: revision 1, hash [0-9a-f]{64}$/m)
+  assert.match(made.err, /next: coffer run oci:.*:1 --policy shop\/shop/)
+  assert.ok(!existsSync("shop.keys") && !existsSync(at("shop.keys")))
+  const shown = await must("policy", "show", "shop", ...cas)
+  const { document } = JSON.parse(shown.out.join("")) as {
+    document: { services: { shop: { regions: Record<string, { key?: string; tag?: string }> } } }
+  }
+  const { regions } = document.services.shop
+  assert.equal(regions["/model"]?.key, "image-key")
+  assert.match(regions["/model"].tag ?? "", /^[0-9a-f]{64}$/)
+  assert.equal(regions["/static"]?.key, undefined)
 })

@@ -15,6 +15,12 @@ import { type StoreContent, sealedReport } from "../../seal/index.ts"
 import { readSigningKey } from "../../sgx/index.ts"
 import { dataSize } from "../../tree/index.ts"
 import { dateOfEpoch } from "../epoch.ts"
+import {
+  createFirstPolicy,
+  type FirstPolicyOptions,
+  firstAccessKey,
+  withPolicyOptions,
+} from "../first-policy.ts"
 import { reportPage } from "../html/report-page.ts"
 import { ImageKey } from "../image-key.ts"
 import type { Io } from "../io.ts"
@@ -24,7 +30,7 @@ import { readText } from "../read-text.ts"
 import { UsedFiles } from "../trace-options.ts"
 import { writeText } from "../write-text.ts"
 
-interface Options {
+interface Options extends FirstPolicyOptions {
   readonly file?: string
   readonly sign?: string
   readonly isvProdId: number
@@ -43,7 +49,7 @@ interface Options {
 
 /** `coffer protect SRC DST`: a container image in, a protected image out. */
 export function protectCommand(io: Io): Command {
-  return new Command("protect")
+  return withPolicyOptions(new Command("protect"))
     .description("make a protected image from a container image")
     .argument(
       "<src>",
@@ -100,6 +106,7 @@ The same image and the same coffer.yaml give the same MrEnclave and the same ima
 Examples:
   coffer protect localhost/shop:1 localhost/shop:1-protected
   coffer protect oci:shop:1 oci:shop:1-protected --policy-out shop-policy.yaml --report shop.html
+  coffer protect oci:shop:1 oci:shop:1-protected --create-policy --key owner.pem
   coffer protect oci:shop:1 --trace --trace-with 'curl --retry-connrefused --retry 9 localhost:8080'
   coffer protect oci:shop:1 oci:shop:1-protected --minimise --trace -- /usr/bin/python3 /app/main.py
   podman save shop:1 | coffer protect docker-archive:- docker-archive:- | podman load`,
@@ -138,7 +145,9 @@ async function protect(from: string, to: string | undefined, asked: Asked): Prom
   const { options, words, io } = asked
   if (to === undefined && (options.trace === undefined || options.minimise === true))
     throw new CofferError("usage", "wanted a target image, found none")
-  const { accessKey, policyOut, report: page } = options
+  const { policyOut, report: page, createPolicy } = options
+  const accessKey = createPolicy === true ? firstAccessKey(options) : options.accessKey
+  let policy = ""
   const reference = parseImageReference(from)
   const beside = new Map<string, string>()
   if (accessKey !== undefined && !/^[0-9a-f]{64}$/.test(accessKey))
@@ -160,7 +169,7 @@ async function protect(from: string, to: string | undefined, asked: Asked): Prom
     { from: reference, service, name, progress, command: words, io },
     options,
   )
-  const keys = new ImageKey(options.keys)
+  const keys = new ImageKey(options.keys, createPolicy === true)
   try {
     await used.prepare()
     if (to === undefined) {
@@ -182,7 +191,8 @@ async function protect(from: string, to: string | undefined, asked: Asked): Prom
       output: (bytes) => io.write(bytes),
       onSealed(sealed, source, regions) {
         const who = accessKey === undefined ? { regions } : { accessKey, regions }
-        if (policyOut !== undefined) beside.set(policyOut, policySkeleton(sealed, who))
+        policy = policySkeleton(sealed, who)
+        if (policyOut !== undefined) beside.set(policyOut, policy)
         if (page !== undefined)
           beside.set(page, reportPage(sealedReport(sealed, source, contentsOf(regions))))
       },
@@ -190,7 +200,9 @@ async function protect(from: string, to: string | undefined, asked: Asked): Prom
     })
     bars.at(-1)?.end()
     for (const [file, text] of beside) writeText(file, text)
-    report(io, to, result, { ...options, keyFile: keys.file, coverage: used.report() })
+    const made =
+      createPolicy === true ? await createFirstPolicy(policy, keys.key, options, io) : undefined
+    report(io, to, result, { ...options, made, keyFile: keys.file, coverage: used.report() })
   } finally {
     bars.at(-1)?.end()
   }
@@ -230,6 +242,8 @@ interface Said {
   readonly json?: true
   readonly policyOut?: string
   readonly accessKey?: string
+  /** The policy that is in the CAS now. */
+  readonly made: string | undefined
   /** With the key of encrypted content. */
   readonly keyFile: string | undefined
   /** For `--json`. */
@@ -243,7 +257,8 @@ function report(io: Io, to: string, result: ProtectResult, said: Said): void {
   const say =
     to === "docker-archive:-" ? (line: string) => io.warn(line) : (line: string) => io.print(line)
   if (said.json === true) {
-    say(JSON.stringify({ ...facts, keyFile: said.keyFile, coverage: said.coverage }))
+    const { keyFile, coverage, made } = said
+    say(JSON.stringify({ ...facts, keyFile, policy: made, coverage }))
     return
   }
   say(`protected  ${to}`)
@@ -254,6 +269,7 @@ function report(io: Io, to: string, result: ProtectResult, said: Said): void {
     say(
       `region     ${region.path}: ${region.protection}, ${fileCount} files, ${formatSize(size)}, tag ${tag}`,
     )
+  if (said.made !== undefined) say(`policy     ${said.made}`)
   if (said.keyFile !== undefined) io.warn(`key        ${said.keyFile}: keep it, and keep it secret`)
   if (!to.endsWith("archive:-")) for (const line of nextCommands(to, manifest, said)) io.warn(line)
 }
@@ -265,6 +281,8 @@ function nextCommands(to: string, manifest: ProtectResult["manifest"], said: Sai
     (region) =>
       region.kind === "image" && (region.tag === undefined || region.protection === "encrypted"),
   )
+  const named = ` --policy ${manifest.name}/${manifest.name}`
+  if (said.made !== undefined) return [`next: coffer run ${to}${named}${volumes}`]
   if (policyOut === undefined || !needsPolicy) {
     const keys = keyFile === undefined ? "" : ` --keys ${keyFile}`
     return [`next: coffer run ${to}${keys}${volumes}`]
@@ -277,7 +295,7 @@ function nextCommands(to: string, manifest: ProtectResult["manifest"], said: Sai
         ]
       : []),
     `next: coffer policy create ${policyOut} --key owner.pem${secret}`,
-    `then: coffer run ${to} --policy ${manifest.name}/${manifest.name}${volumes}`,
+    `then: coffer run ${to}${named}${volumes}`,
   ]
 }
 
