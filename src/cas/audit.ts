@@ -25,6 +25,7 @@ export const auditKinds = [
   "tag-moved",
   "lease-taken",
   "lease-released",
+  "lease-revoked",
   "volume-restored",
   "volume-reset",
   "volume-rekeyed",

@@ -315,3 +315,37 @@ test("a secret is exported to a policy that is there, and new policies come from
   await closed.close()
   own.remove()
 })
+
+test("a document that no longer accepts a running writer fences it at once, and no other", async () => {
+  const base = policyText(alice.public).replace("name: shop", "name: fenced")
+  await putPolicy(cas, base, [alice], {}, clock)
+  await node.prepare(client)
+  const write = async (instance: number) =>
+    only(
+      (
+        await client.attest({
+          policy: "fenced",
+          service: "web",
+          volumes: [{ name: "data", access: "write", instance, takeover: true }],
+          makeEvidence: (binding) => node.evidence(binding, { svn: 3 + instance }),
+        })
+      ).volumes,
+    )
+  const [old, new_] = [await write(0), await write(1)]
+  const [one, two] = [
+    { sequence: 1, tag: "44".repeat(32) },
+    { sequence: 2, tag: "55".repeat(32) },
+  ]
+  await client.moveTag("fenced", old, old, one)
+  await client.moveTag("fenced", new_, new_, one)
+  const [{ hash } = { hash: "" }] = await cas.policies("", 1, "fenced")
+  const next = base
+    .replace("name: fenced", `name: fenced\npredecessor: "${hash}"`)
+    .replace("minSvn: 3", "minSvn: 4")
+  await putPolicy(cas, next, [alice], {}, clock)
+  await assert.rejects(client.moveTag("fenced", old, one, two), refused("rollback", "fenced"))
+  await assert.rejects(client.renewLease("fenced", old), refused("rollback", "fenced"))
+  await client.moveTag("fenced", new_, one, two)
+  const log = (await cas.auditLines(1, 100_000)).join("\n")
+  assert.match(log, /"field":"services\.web\.signer\.minSvn".*"kind":"lease-revoked"/)
+})

@@ -170,7 +170,7 @@ async function grant(
   context: ConfigureContext,
   wanted: AccessRequest["volumes"][number],
 ): Promise<VolumeGrant> {
-  const { stored, request, claims, tokenKey } = context
+  const { stored, request, access, claims, tokenKey } = context
   const place: VolumePlace = {
     policy: stored.policy.name,
     volume: wanted.name,
@@ -186,13 +186,17 @@ async function grant(
       : await takeLease(tx, place, before, {
           service: request.service,
           node: claims.nodeKey,
-          svn: claims.enclave.svn,
+          accepted: { platform: context.platform, enclave: acceptedEnclave(access.enclave) },
           takeover:
             request.volumes?.find(
               ({ name, instance }) => name === wanted.name && instance === wanted.instance,
             )?.takeover ?? false,
         })
   return grantOf(row, place, wanted.access, described, tokenKey)
+}
+
+function acceptedEnclave({ mrSigner, ...rest }: AccessRequest["enclave"]) {
+  return { ...rest, ...(mrSigner === undefined ? {} : { mrSigner }) }
 }
 
 /** A policy cannot turn an encrypted volume into a readable one, or the other way round. */

@@ -2,10 +2,12 @@ import { toHex } from "../bytes/index.ts"
 import { randomBytes } from "../crypto/index.ts"
 import { CofferError } from "../errors.ts"
 import {
+  decide,
   diffPolicies,
   type Policy,
   policyFromValue,
   policyHash,
+  type Refusal,
   refusalText,
 } from "../policy/index.ts"
 import {
@@ -206,6 +208,7 @@ async function putPolicy(
     ]),
   )
   await makeSecrets(tx, policy, given)
+  await revokeLeases(tx, policy)
   const revision = (before?.revision ?? 0) + 1
   await tx.put("policies", policy.name, { hash, document: policy, revision, changed: tx.time })
   await tx.put("documents", `${policy.name}/${hash}`, { document: policy, changed: tx.time })
@@ -216,6 +219,42 @@ async function putPolicy(
     ...(before === undefined ? {} : { changes: diffPolicies(before.policy, policy).length }),
   })
   return { verb: "put-policy", hash, revision, created: before === undefined }
+}
+
+/** A running writer whom the new document no longer accepts is fenced now, not when it next attests. */
+async function revokeLeases(tx: Transaction, policy: Policy): Promise<void> {
+  for (const key of await tx.keys("volumes", `${policy.name}/`, 1_000_000)) {
+    const [, volume = "", instance = "0"] = key.split("/")
+    const place = { policy: policy.name, volume, instance: Number(instance) }
+    const row = await readVolume(tx, place)
+    const lease = row?.lease
+    if (row === undefined || lease?.accepted === undefined || lease.expires <= tx.time) continue
+    const refusal = stillAccepted(policy, place, lease.service, lease.accepted)
+    if (refusal === undefined) continue
+    const { lease: _, ...rest } = row
+    await tx.put("volumes", key, { ...rest, epoch: row.epoch + 1 })
+    tx.log("lease-revoked", key, { service: lease.service, epoch: row.epoch, field: refusal.field })
+  }
+}
+
+function stillAccepted(
+  policy: Policy,
+  { volume, instance }: VolumePlace,
+  service: string,
+  { platform, enclave }: NonNullable<NonNullable<VolumeRow["lease"]>["accepted"]>,
+): Refusal | undefined {
+  const request = {
+    service,
+    enclave: { ...enclave, mrSigner: enclave.mrSigner },
+    volumes: [{ name: volume, access: "write" as const, instance }],
+  }
+  // The machine's evidence is not kept: of platforms only the name is asked, the rest at the next attestation.
+  const decision = decide(policy, request, {
+    judgePlatform: (name) =>
+      name === platform ? undefined : { field: `platforms.${name}`, wanted: name, found: platform },
+    highestSvn: () => 0,
+  })
+  return decision.accepted ? undefined : decision.refusal
 }
 
 /** Names are given to who comes first, so the CAS's operator can say whose policies may come at all. */

@@ -18,7 +18,22 @@ const leaseSchema = z.strictObject({
   node: z.string(),
   /** Milliseconds. */
   expires: z.int(),
+  /** What was accepted, so that a new document can be asked whether it still is. */
+  accepted: z
+    .strictObject({
+      platform: z.string(),
+      enclave: z.strictObject({
+        mrEnclave: hex32,
+        mrSigner: hex32.optional(),
+        product: count,
+        svn: count,
+        debug: z.boolean(),
+        runtimeVersion: z.string(),
+      }),
+    })
+    .optional(),
 })
+type Lease = z.infer<typeof leaseSchema>
 
 /** The freshness record of one volume: spec/cas-protocol.md section 5. */
 export const volumeRowSchema = z.strictObject({
@@ -81,7 +96,7 @@ export function newVolume(
 export interface LeaseRequest {
   readonly service: string
   readonly node: string
-  readonly svn: number
+  readonly accepted: NonNullable<Lease["accepted"]>
   /** The asker knows that the holder on this same node has ended (it holds the lock of the volume's directory). */
   readonly takeover: boolean
 }
@@ -107,12 +122,13 @@ export async function takeLease(
   const next: VolumeRow = {
     ...row,
     epoch: row.epoch + 1,
-    highestSvn: Math.max(row.highestSvn, request.svn),
+    highestSvn: Math.max(row.highestSvn, request.accepted.enclave.svn),
     lease: {
       session: toHex(randomBytes(32)),
       service: request.service,
       node: request.node,
       expires: tx.time + leaseMs,
+      accepted: request.accepted,
     },
   }
   await tx.put("volumes", volumeKey(place), next)

@@ -47,3 +47,10 @@ export interface Backend extends Reader {
   /** Idempotent. Waits for the running commit. */
   close(): Promise<void>
 }
+
+/** Above every key that `range` leaves out at its beginning. Keys are ASCII, below DEL. */
+export function rangeStart(prefix: string, after: string): string {
+  if (after >= prefix) return after
+  const before = String.fromCharCode(prefix.charCodeAt(prefix.length - 1) - 1)
+  return `${prefix.slice(0, -1)}${before}\u007f`
+}

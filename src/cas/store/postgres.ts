@@ -1,6 +1,14 @@
 import pg from "pg"
 import { CofferError } from "../../errors.ts"
-import { type Backend, type Reader, type Row, type Table, tables, type Write } from "./backend.ts"
+import {
+  type Backend,
+  type Reader,
+  type Row,
+  rangeStart,
+  type Table,
+  tables,
+  type Write,
+} from "./backend.ts"
 
 /** Any number; all CAS replicas of a database take this lock in turn. */
 const commitLock = 7_301_853_412
@@ -50,7 +58,7 @@ class PostgresReader implements Reader {
   async range(table: Table, prefix: string, after: string, limit: number): Promise<readonly Row[]> {
     const { rows } = await this.#client.query(
       `SELECT key, value FROM coffer_${table} WHERE key > $1 AND key < $2 ORDER BY key LIMIT $3`,
-      [after > prefix ? after : prefix, `${prefix}\u007f`, limit],
+      [rangeStart(prefix, after), `${prefix}\u007f`, limit],
     )
     return rows.flatMap((row) => rowOf(row) ?? [])
   }

@@ -3,7 +3,15 @@ import { join } from "node:path"
 import { DatabaseSync, type StatementSync } from "node:sqlite"
 import { promisify } from "node:util"
 import { CofferError, fromSystem } from "../../errors.ts"
-import { type Backend, type Reader, type Row, type Table, tables, type Write } from "./backend.ts"
+import {
+  type Backend,
+  type Reader,
+  type Row,
+  rangeStart,
+  type Table,
+  tables,
+  type Write,
+} from "./backend.ts"
 
 const sync = promisify(fdatasync)
 
@@ -51,7 +59,7 @@ class Connection implements Reader {
   }
 
   range(table: Table, prefix: string, after: string, limit: number): Promise<readonly Row[]> {
-    const from = after > prefix ? after : prefix
+    const from = rangeStart(prefix, after)
     // Keys are ASCII, so this is above all keys with the prefix.
     const rows = this.of(table).range.all(from, `${prefix}\u{10ffff}`, limit)
     return Promise.resolve(rows.map(rowOf))
