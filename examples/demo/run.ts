@@ -2,23 +2,11 @@
 import { cpSync, mkdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { attacks, refusedStart } from "./attacks.ts"
+import { answer, url } from "./client.ts"
 import { loadImage, logs, preparePodman, start, stop } from "./podman.ts"
 import { chapter, show, work } from "./story.ts"
 
-const url = "http://127.0.0.1:18473/"
 const data = join(work, "orders")
-
-async function answer(init: RequestInit = {}): Promise<unknown> {
-  const giveUp = performance.now() + 30_000
-  for (;;) {
-    try {
-      return await (await fetch(url, init)).json()
-    } catch (error) {
-      if (performance.now() > giveUp) throw new Error(`no answer: ${logs()}`, { cause: error })
-      await new Promise((resolve) => setTimeout(resolve, 50))
-    }
-  }
-}
 
 function started(image: string): void {
   const { status, err } = start(image)
@@ -64,5 +52,5 @@ export async function runChapter(): Promise<void> {
   console.log(`  $ curl ${url}\n    ${orders}`)
   show("after a restart its state is there", /tea.*coffee/.test(orders))
   stopped()
-  attacks(shop)
+  await attacks(shop)
 }
