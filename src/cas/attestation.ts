@@ -47,6 +47,12 @@ export const attestRequestSchema = z.strictObject({
       }),
     )
     .max(64)
+    .refine(
+      (list) => new Set(list.map((one) => `${one.name}/${one.instance}`)).size === list.length,
+      {
+        error: "each volume once",
+      },
+    )
     .optional(),
   /** The newest signed head that the asker has seen, from its own memory or from a volume. */
   seen: signedHeadSchema.optional(),

@@ -135,6 +135,22 @@ test("malformed, oversized, deep, duplicated, mistyped: an error each", async ()
     ["/v1/other", "{}", json, 404, "wanted a call"],
     [
       "/v1/attest",
+      JSON.stringify({
+        policy: "shop",
+        service: "web",
+        nonce: "00".repeat(32),
+        evidence: {},
+        volumes: [
+          { name: "data", access: "write" },
+          { name: "data", access: "read" },
+        ],
+      }),
+      json,
+      400,
+      "each volume once",
+    ],
+    [
+      "/v1/attest",
       '{"policy":"__proto__","service":"x","nonce":"00","evidence":{}}',
       json,
       400,

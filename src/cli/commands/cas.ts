@@ -1,4 +1,4 @@
-import { closeSync, createReadStream, fsyncSync, openSync, writeSync } from "node:fs"
+import { closeSync, createReadStream, fsyncSync, openSync, statSync, writeSync } from "node:fs"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { Command } from "commander"
@@ -170,6 +170,7 @@ function serveCommand(io: Io): Command {
           io.warn(
             "insecure: the master key is a plain file; `coffer cas init --tpm … --seal-to …` seals it",
           )
+        warnOfMode(placeOf(options, io).keyFile, io)
         if (options.createKey === undefined && !isLoopback(api.host))
           io.warn(
             "note: whoever reaches this CAS can put new policies into it; --create-key HEX limits that",
@@ -180,6 +181,13 @@ function serveCommand(io: Io): Command {
         await server.close()
       }),
   )
+}
+
+/** Who reads the master key reads all secrets. */
+function warnOfMode(file: string, io: Io): void {
+  const mode = (statSync(file, { throwIfNoEntry: false })?.mode ?? 0) & 0o777
+  if ((mode & 0o077) !== 0)
+    io.warn(`insecure: ${file} has mode 0${mode.toString(8)}: wanted 0600, for its owner alone`)
 }
 
 function isLoopback(host: string): boolean {
