@@ -71,9 +71,9 @@ const mostOwners = 8
 function attemptOwner(bare: ByteSource, block: number): string | undefined {
   try {
     const owners = ownersOfBlock(openBinfs(bare), block, mostOwners + 1).map(displayName)
-    const named = owners.slice(0, mostOwners).join(", ")
     if (owners.length === 0) return undefined
-    return owners.length > mostOwners ? `${named} and more` : named
+    const listed = owners.slice(0, mostOwners).join(", ")
+    return owners.length > mostOwners ? `${listed} and more` : listed
   } catch {
     return undefined
   }
