@@ -4,11 +4,12 @@ import {
   type AnchorTarget,
   type Answer,
   CasClient,
+  HeadMemory,
   httpTransport,
   openEmbeddedCas,
 } from "../cas/index.ts"
 import { CofferError } from "../errors.ts"
-import { type NodeConfig, openNode } from "../node/index.ts"
+import { defaultStateDirectory, type NodeConfig, openNode } from "../node/index.ts"
 import type { SealedBinary } from "../seal/index.ts"
 import { ensureLocalPolicy } from "./local-policy.ts"
 import type { MeasuredFile } from "./sealed-image.ts"
@@ -38,6 +39,7 @@ export interface Configured {
 }
 
 const deadlineMs = 60_000
+const heads = new HeadMemory(defaultStateDirectory)
 
 /** Attests the enclave to its CAS and returns what it may have, within a minute. */
 export async function configureEnclave(file: MeasuredFile, choice: CasChoice): Promise<Configured> {
@@ -59,6 +61,14 @@ export async function configureEnclave(file: MeasuredFile, choice: CasChoice): P
   } finally {
     await client.close()
   }
+}
+
+/**
+ * To be called when the volumes are open: they may know a newer state of the CAS than this machine does, and then what the
+ * CAS says now is not to be remembered.
+ */
+export function rememberCas({ target, answer }: Configured): void {
+  if (target.type === "https") heads.keep(answer.head)
 }
 
 /** The address is anybody's choice; the key is the measured manifest's, when it names one. */
@@ -95,7 +105,9 @@ async function connect(file: MeasuredFile, choice: CasChoice): Promise<CasClient
   const { target } = choice
   if (target.type === "https") {
     const casKey = fromHex(target.casKey) ?? new Uint8Array()
-    return new CasClient({ transport: httpTransport(target.url, casKey), casKey })
+    const seen = heads.newest(target.casKey)
+    const transport = httpTransport(target.url, casKey)
+    return new CasClient({ transport, casKey, ...(seen === undefined ? {} : { seen }) })
   }
   const { cas, client } = await openEmbeddedCas(target.dir)
   const { manifest } = file.sealed
@@ -161,7 +173,7 @@ function withAcceptHint(error: unknown): unknown {
   return new CofferError("refused", error.message, {
     cause: error,
     facts: error.facts,
-    ...(error.reason === undefined ? {} : { reason: error.reason }),
+    reason: error.reason,
     hint: "if this image is the new version of the one before: coffer run --accept IMAGE",
   })
 }

@@ -17,6 +17,7 @@ test("the tutorial on a Python service", how, (t) => {
   // The older volume, then the other code.
   assert.match(stdout, /visit number 3\nrefused: status 125/)
   assert.match(stdout, /changed {2}\/app\/app.py: [^\n]*content[\s\S]*refused: status 125/)
+  assert.match(stderr, /measurements: wanted [^\n]*\n {2}hint: [^\n]*coffer run --accept IMAGE/)
   assert.doesNotMatch(stdout, /I send your data/)
   assert.match(stdout, /refused: status 3/)
   assert.match(stdout, /nobody else reads this/)
