@@ -41,6 +41,18 @@ export interface FrameStore {
   useReserve: boolean
   /** Fills `target` with the whole payload of a frame. A frame that does not verify is an `integrity` CofferError with facts. */
   read(kind: "data" | "index", place: Place, target: Buffer, at: number): void
+  /**
+   * As `read` for data frames of one size in a row: `count` of them, `stride` bytes apart from `place` on, go to `target`
+   * from `at`, `step` bytes apart. A payload larger than `step` is overwritten there by the next one.
+   */
+  readRow?(
+    place: Place,
+    stride: number,
+    count: number,
+    target: Buffer,
+    at: number,
+    step: number,
+  ): void
   /** Bytes of a segment that will be read soon: starts the disk and waits for nothing. A hint. */
   prefetch?(segment: number, offset: number, size: number): void
   /** Writes what is queued to the file without a commit and without fdatasync, to bound memory. */

@@ -51,6 +51,21 @@ export class ReadStore implements FrameStore {
     }
   }
 
+  readRow(
+    place: Place,
+    stride: number,
+    count: number,
+    target: Buffer,
+    at: number,
+    step: number,
+  ): void {
+    try {
+      this.#cache.readRow(place, stride, count, target, at, step)
+    } catch (error) {
+      throw this.#explain(error)
+    }
+  }
+
   prefetch(segment: number, offset: number, size: number): void {
     this.#cache.prefetch(segment, offset, size)
   }

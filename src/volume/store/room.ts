@@ -7,6 +7,7 @@ import { segmentPath } from "./segments.ts"
 const mebi = 1024 * 1024
 const step = 8 * mebi
 const leastReserve = 2 * mebi
+const leastFile = mebi / 4
 const mostReserve = 32 * mebi
 
 export interface NewFile {
@@ -53,15 +54,18 @@ export class Room {
     const inSegment = Math.min(want, this.#limit)
     if (!this.#extend(writer, inSegment, end, urgent)) return
     if (want > this.#limit && this.#next === undefined) {
-      const next = this.#attempt(() => this.#create())
+      const next = this.#attempt(() => this.#create(this.#reserve))
       if (next === undefined && !urgent) throw full(this.#disk)
       this.#next = next
     }
   }
 
-  /** A new file for the next segment. Throws ENOSPC. */
+  /** A new file for the next segment, a small one when there is room for no other: without one nothing could be committed. Throws ENOSPC. */
   take(): NewFile {
-    const next = this.#next ?? this.#attempt(() => this.#create())
+    const next =
+      this.#next ??
+      this.#attempt(() => this.#create(this.#reserve)) ??
+      this.#attempt(() => this.#create(leastFile))
     this.#next = undefined
     if (next === undefined) throw full(this.#disk)
     return next
@@ -89,13 +93,13 @@ export class Room {
     throw full(this.#disk)
   }
 
-  #create(): NewFile {
+  #create(size: number): NewFile {
     const salt = this.#entropy.salt()
     const name = segmentPath(salt)
     const fd = this.#disk.create(name)
     try {
-      this.#reserveBlocks(fd, 0, this.#reserve)
-      return { fd, salt, reserved: this.#reserve }
+      this.#reserveBlocks(fd, 0, size)
+      return { fd, salt, reserved: size }
     } catch (error) {
       this.#disk.close(fd)
       this.#disk.remove(name)

@@ -14,6 +14,9 @@ interface OpenSegment {
 }
 
 const capacity = 96
+/** Bytes of a row that are read at once: not more than the processor's cache holds until they are decrypted. */
+const rowSize = 256 * 1024
+const row: Place = { segment: 0, offset: 0, size: 0 }
 const scratch = Buffer.allocUnsafeSlow(frameHeaderSize + maxPayloadSize)
 
 /** Open segments by number, the least used one closed when there are too many. */
@@ -42,11 +45,36 @@ export class SegmentCache {
     const whole = frameHeaderSize + size
     if (size > maxPayloadSize) throw new TypeError("a frame has at most 1 MiB")
     const got = this.#disk(segment, whole, offset)
-    const code = kindCode(kind)
     if (got !== whole) throw frameFault(segment.id, kind, place, "truncated")
-    const header = scratch.readUInt32LE(0) === size && scratch.readUInt32LE(4) === code
-    if (!header || !segment.opener.open(scratch, 0, code, size, offset, target, at))
-      throw frameFault(segment.id, kind, place, header ? "changed" : "header-changed")
+    openFrame(segment, kind, place, 0, target, at)
+  }
+
+  /** `count` data frames, `stride` bytes apart from `place` on; their payloads go to `target` from `at`, `step` bytes apart. */
+  readRow(
+    place: Place,
+    stride: number,
+    count: number,
+    target: Buffer,
+    at: number,
+    step: number,
+  ): void {
+    const { segment: number, offset, size } = place
+    const segment = this.#get(number)
+    const whole = frameHeaderSize + size
+    if (whole > rowSize || stride < whole) throw new TypeError("frames of a row do not overlap")
+    const most = Math.floor((rowSize - whole) / stride) + 1
+    for (let first = 0; first < count; first += most) {
+      const some = Math.min(most, count - first)
+      const from = offset + first * stride
+      const got = this.#disk(segment, (some - 1) * stride + whole, from)
+      for (let i = 0; i < some; i += 1) {
+        row.segment = number
+        row.offset = from + i * stride
+        row.size = size
+        if (got < i * stride + whole) throw frameFault(segment.id, "data", row, "truncated")
+        openFrame(segment, "data", row, i * stride, target, at + (first + i) * step)
+      }
+    }
   }
 
   /** A hint: bytes of a segment that will be read soon. */
@@ -111,6 +139,23 @@ export class SegmentCache {
       if (oldest === undefined || segment.used < oldest.used) oldest = segment
     if (oldest !== undefined) this.forget(oldest.id.number)
   }
+}
+
+/** The frame that stands at `scratchAt` of the scratch buffer. */
+function openFrame(
+  { id, opener }: OpenSegment,
+  kind: FrameKind,
+  place: Place,
+  scratchAt: number,
+  target: Buffer,
+  at: number,
+): void {
+  const { offset, size } = place
+  const code = kindCode(kind)
+  const header =
+    scratch.readUInt32LE(scratchAt) === size && scratch.readUInt32LE(scratchAt + 4) === code
+  if (!header || !opener.open(scratch, scratchAt, code, size, offset, target, at))
+    throw frameFault(id, kind, place, header ? "changed" : "header-changed")
 }
 
 function frameFault(id: SegmentId, kind: FrameKind, place: Place, attack: string): CofferError {

@@ -153,6 +153,30 @@ export class VolumeStore implements FrameStore {
     this.#cache.read(kind, place, target, at)
   }
 
+  readRow(
+    place: Place,
+    stride: number,
+    count: number,
+    target: Buffer,
+    at: number,
+    step: number,
+  ): void {
+    if (!(at >= 0 && at + (count - 1) * step + place.size <= target.length))
+      throw new TypeError(`wanted room for ${count} frames`)
+    const writer = this.#writer
+    const end = place.offset + (count - 1) * stride + frameHeaderSize + place.size
+    if (place.segment === writer.id.number && end > writer.runStart) {
+      const { segment, size } = place
+      for (let i = 0; i < count; i += 1)
+        this.read(
+          "data",
+          { segment, size, offset: place.offset + i * stride },
+          target,
+          at + i * step,
+        )
+    } else this.#cache.readRow(place, stride, count, target, at, step)
+  }
+
   prefetch(segment: number, offset: number, size: number): void {
     const writer = this.#writer
     if (segment === writer.id.number && offset + size > writer.runStart) return
