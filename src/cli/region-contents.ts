@@ -43,7 +43,7 @@ function contentOf(
   given: Uint8Array | undefined,
   closes: (() => void)[],
 ) {
-  const files = RegionStores.copied([found])
+  const files = RegionStores.ofImage([found])
   closes.push(() => files.close())
   const disk = new ExtentDisk(`region ${path}`, files.of(store) ?? [])
   closes.push(() => disk.closeAll())

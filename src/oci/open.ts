@@ -15,7 +15,7 @@ import {
   cachedLayer,
   decompressedLimit,
   layerInPlace,
-  type Spool,
+  type PlacedLayer,
   type SpoolArguments,
   spoolStream,
 } from "./spool.ts"
@@ -131,7 +131,7 @@ export async function imageTree(
     options.inPlace === true
       ? layerInPlace
       : (...layer: SpoolArguments) => cachedLayer(cache, ...layer)
-  const opened = new Map<string, Pick<Spool, "size" | "read" | "close">>()
+  const opened = new Map<string, PlacedLayer>()
   const close = once(() => {
     for (const layer of opened.values()) layer.close()
   })

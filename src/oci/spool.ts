@@ -91,6 +91,9 @@ export async function cachedLayer(
   return made
 }
 
+/** A layer that can be read, and perhaps where. */
+export type PlacedLayer = Pick<Spool, "size" | "read" | "close"> & { readonly fd?: number }
+
 /**
  * A layer that is stored as a plain tar, where it lies: its digest is checked once, and nothing is copied. The disk may
  * answer the second read differently, so this is only for content that is verified again when it is read. Any other
@@ -101,7 +104,7 @@ export async function layerInPlace(
   { blob: layer, diffId }: Layer,
   onRead: OnSpooled,
   limit: number,
-): Promise<Pick<Spool, "size" | "read" | "close">> {
+): Promise<PlacedLayer> {
   if (compressionOf(layer) !== "plain")
     return await spoolLayer(store, { blob: layer, diffId }, onRead, limit)
   const what = `layer ${layer.digest}`
@@ -115,7 +118,8 @@ export async function layerInPlace(
   for (const want of [layer.digest, diffId])
     if (want.startsWith("sha256:") && want !== digest) throw wrongDigest(what, want, digest)
   const read: Spool["read"] = (target, position) => stored.read(target, position)
-  return { size: stored.size, read, close: () => undefined }
+  const where = stored.fd === undefined ? {} : { fd: stored.fd }
+  return { ...where, size: stored.size, read, close: () => undefined }
 }
 
 export interface Spooled {

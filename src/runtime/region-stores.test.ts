@@ -1,10 +1,13 @@
 import assert from "node:assert/strict"
 import { spawnSync } from "node:child_process"
 import {
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -14,7 +17,8 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { type TestContext, test } from "node:test"
 import { utf8, utf8OfByteString } from "../bytes/index.ts"
-import { contentOfBytes, plainDirectory, TreeBuilder } from "../tree/index.ts"
+import { tarSourceOfFile, treeFromTar, writeTar } from "../tar/index.ts"
+import { contentOfBytes, type DirectoryNode, plainDirectory, TreeBuilder } from "../tree/index.ts"
 import { RegionStores } from "./region-stores.ts"
 
 const salt = "ab".repeat(32)
@@ -79,19 +83,35 @@ test("closing leaves no descriptor open", (t) => {
   assert.equal(readdirSync("/proc/self/fd").length, before)
 })
 
-test("the stores of an image that we read are copied into one file each", () => {
+test("the stores of an image that we read: where they lie, else copied into one file each", (t) => {
   const tree = new TreeBuilder({ duplicates: "refuse", parentSymlinks: "refuse" })
   const meta = { ...plainDirectory, mode: 0o444 }
   for (const [name, text] of Object.entries({ header: "HEAD", [`segments/${salt}`]: "SEGMENT" }))
     tree.put(utf8OfByteString(name), { kind: "file", meta, content: contentOfBytes(utf8(text)) })
-  const stores = RegionStores.copied([{ name: "model", files: tree.finish() }])
-  const files = stores.of("model")
-  assert.deepEqual(
-    files?.map(({ name, offset, size }) => [name, offset, size]),
-    [
-      ["header", 0, 4],
-      [`segments/${salt}`, 4, 7],
-    ],
-  )
-  stores.close()
+  const files = tree.finish()
+  assert.deepEqual(placesOf(files), [
+    ["header", 0, 4],
+    [`segments/${salt}`, 4, 7],
+  ])
+  // In a tar of the disk they are read where they are: a block after the other.
+  const folder = mkdtempSync(join(tmpdir(), "region-stores-"))
+  t.after(() => rmSync(folder, { recursive: true, force: true }))
+  const parts: Uint8Array[] = []
+  writeTar(files, (part) => void parts.push(Uint8Array.from(part)))
+  writeFileSync(join(folder, "tar"), Buffer.concat(parts))
+  const fd = openSync(join(folder, "tar"), "r")
+  const found = RegionStores.ofImage([{ name: "model", files: treeFromTar(tarSourceOfFile(fd)) }])
+  closeSync(fd)
+  for (const { name, path, offset, size } of found.of("model") ?? []) {
+    const bytes = readFileSync(path).subarray(offset, offset + size)
+    assert.equal(bytes.toString(), name === "header" ? "HEAD" : "SEGMENT")
+  }
+  found.close()
 })
+
+function placesOf(files: DirectoryNode) {
+  const stores = RegionStores.ofImage([{ name: "model", files }])
+  const places = stores.of("model")?.map(({ name, offset, size }) => [name, offset, size])
+  stores.close()
+  return places
+}

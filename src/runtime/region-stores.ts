@@ -34,11 +34,11 @@ export class RegionStores {
     }
   }
 
-  /** Those of an image that is read by us: as unnamed copies. */
-  static copied(found: readonly StoredRegion[]): RegionStores {
+  /** Those of an image that is read by us: where they lie, if that is a file, else as unnamed copies. */
+  static ofImage(found: readonly StoredRegion[]): RegionStores {
     const stores = new RegionStores()
     try {
-      for (const store of found) stores.#copy(store)
+      for (const store of found) if (!stores.#openPlaces(store)) stores.#copy(store)
       return stores
     } catch (error) {
       stores.close()
@@ -77,6 +77,25 @@ export class RegionStores {
     if (fd === undefined) return []
     this.#fds.push(fd)
     return [{ name, path: `/proc/self/fd/${fd}`, offset: 0, size: fstatSync(fd).size }]
+  }
+
+  // Nobody has to copy what is verified on every read. The descriptor is our own: the image may be closed.
+  #openPlaces({ name, files }: StoredRegion): boolean {
+    const own = new Map<number, number>()
+    const extents: FileExtent[] = []
+    for (const { path, node } of walk(files)) {
+      if (node.kind !== "file") continue
+      const { place, size } = node.content
+      if (place === undefined) return false
+      const known = own.get(place.fd)
+      const fd = known ?? openSync(`/proc/self/fd/${place.fd}`, "r")
+      if (known === undefined) this.#fds.push(fd)
+      own.set(place.fd, fd)
+      const file = utf8OfByteString(path.slice(1))
+      extents.push({ name: file, path: `/proc/self/fd/${fd}`, offset: place.offset, size })
+    }
+    this.#files.set(name, extents)
+    return true
   }
 
   /** All files of a store, one after the other, in one. */

@@ -5,6 +5,8 @@ import { CofferError, fromSystem } from "../errors.ts"
 export interface TarSource {
   /** Bytes. */
   readonly size: number
+  /** The open file that it is, from its first byte on. */
+  readonly fd?: number
   /** Fills the whole of `target` from `position`; both lie within `size`. */
   read(target: Uint8Array, position: number): void
 }
@@ -19,6 +21,7 @@ export function tarSourceOfFile(fd: number): TarSource {
   }
   return {
     size: stat.size,
+    fd,
     read(target, position) {
       let done = 0
       while (done < target.length) {

@@ -166,7 +166,9 @@ function oldNumber(bytes: Uint8Array, position: number): number {
 export function tarContent(source: TarSource, { realSize, ranges, start }: SparseMap): Content {
   const [first] = ranges
   if (ranges.length === 1 && first?.offset === 0 && first.size === realSize) {
+    const place = source.fd === undefined ? {} : { place: { fd: source.fd, offset: start } }
     return {
+      ...place,
       size: realSize,
       ranges,
       read: (target, at) => readWhole(source, target, at, realSize, start),

@@ -38,6 +38,8 @@ export interface Content {
    * the same bytes for the same content must find zeros itself.
    */
   readonly ranges: readonly DataRange[]
+  /** Where the bytes lie, one after the other, in a file that is open as long as the content may be read. */
+  readonly place?: { readonly fd: number; readonly offset: number }
   /**
    * Fills the whole of `target` from `position`, holes as zeros. Reading past `size` is a `TypeError`. Throws
    * `CofferError` when the source has changed, is damaged or cannot be read.

@@ -195,7 +195,7 @@ async function openService(image: string): Promise<MeasuredFile> {
           },
         )
       const binary = copied(node.content)
-      return withStores(binary, () => RegionStores.copied(storesOf(tree.root)))
+      return withStores(binary, () => RegionStores.ofImage(storesOf(tree.root)))
     } finally {
       tree.close()
     }
