@@ -1,4 +1,5 @@
 import { type Affected, affectedFiles } from "./affected.ts"
+import type { Miscount } from "./fs/recount.ts"
 import { VolumeFileSystem } from "./fs/volume-fs.ts"
 import { NodeDisk } from "./store/node-disk.ts"
 import { openStoreForReading, type StoreInfo } from "./store/open.ts"
@@ -11,6 +12,8 @@ export interface VerifyReport {
   readonly findings: readonly Finding[]
   /** What of the filesystem cannot be read because of it. */
   readonly affected: readonly Affected[]
+  /** No damage, but a fault of ours: the index counts the live bytes of a segment wrongly. `compact` counts them again. */
+  readonly miscount: Miscount | undefined
 }
 
 export interface VerifyRequest {
@@ -41,9 +44,11 @@ export function verifyVolume(
       const damages = findings.filter((finding) => finding.what === "damage")
       // A volume that was never mounted has no filesystem yet.
       const used = recovery.checkpoint !== undefined || [...recovery.records].length > 0
-      if (damages.length === 0 || !used) return { info, findings, affected: [] }
+      if (!used) return { info, findings, affected: [], miscount: undefined }
       const fs = new VolumeFileSystem(store, recovery, { readOnly: true })
-      return { info, findings, affected: affectedFiles(fs, damages) }
+      if (damages.length === 0)
+        return { info, findings, affected: [], miscount: fs.core.miscount() }
+      return { info, findings, affected: affectedFiles(fs, damages), miscount: undefined }
     } finally {
       store.close()
     }

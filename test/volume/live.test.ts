@@ -1,14 +1,18 @@
 /** Live bytes of segments are exact, through kills and replays; and counts that are wrong are found and lose nothing. */
 import assert from "node:assert/strict"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { test } from "node:test"
 import type { ByteString } from "../../src/bytes/index.ts"
 import { CofferError } from "../../src/errors.ts"
 import { checkIndex } from "../../src/volume/fs/check.ts"
 import { newAttributes } from "../../src/volume/fs/requests.ts"
 import { VolumeFileSystem } from "../../src/volume/fs/volume-fs.ts"
-import { createStore, openStore } from "../../src/volume/index.ts"
+import { createStore, NodeDisk, openStore } from "../../src/volume/index.ts"
 import { MemoryStore } from "../../src/volume/store/memory-store.ts"
 import { RecordingDisk } from "../crash/recording-disk.ts"
+import { coffer } from "../support/cli.ts"
 import { type Random, randomOf } from "./model.ts"
 
 const key = new Uint8Array(32).fill(9)
@@ -202,4 +206,24 @@ test("when the index cannot be counted, nothing is given back and what changed i
   assert.equal(again.core.catalog.live.fault === undefined, false)
   again.core.checkpoint()
   assert.deepEqual(checkIndex(again.core), [])
+})
+
+test("verify says that counts are wrong, with exit code 1; compact mends them", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "coffer-live-"))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const [directory, keyFile] = [join(folder, "volume"), join(folder, "key")]
+  writeFileSync(keyFile, key)
+  const made = createStore({ disk: new NodeDisk(directory), key, protection: "encrypted" })
+  const fs = new VolumeFileSystem(made.store, made.recovery, { random })
+  write(fs, create(fs, "n"), 0, 60 * kib)
+  fs.core.commit(true)
+  for (const [segment] of fs.core.catalog.live.entries()) fs.core.catalog.live.add(segment, 5000)
+  fs.destroy()
+  const verify = () => coffer("volume", "verify", directory, "--key-file", keyFile)
+  const wrong = await verify()
+  assert.equal(wrong.code, 1, wrong.err)
+  assert.match(wrong.err, /segment \d+: wanted \d+ live bytes, found a count of \d+/)
+  assert.match(wrong.err, /coffer volume compact/)
+  assert.equal((await coffer("volume", "compact", directory, "--key-file", keyFile)).code, 0)
+  assert.equal((await verify()).code, 0)
 })

@@ -16,9 +16,10 @@ import {
   rootInode,
   symlinkType,
 } from "./keys.ts"
+import type { LiveTable } from "./live-table.ts"
 import { firstSequence, Names } from "./names.ts"
 import { pageSize } from "./page.ts"
-import { countLive, differenceOf, miscounted } from "./recount.ts"
+import { countLive, differenceOf, type Miscount, miscounted } from "./recount.ts"
 import { decodeState, encodeState } from "./state.ts"
 import { Xattrs } from "./xattrs.ts"
 
@@ -322,14 +323,29 @@ export class Core {
 
   /** Counts live bytes anew, from the whole index, and reports it when the table was wrong. */
   recount(): void {
-    const { live, tree } = this.catalog
-    const counted = countLive(tree)
+    const counted = this.#count()
+    const found = this.#miscountOf(counted)
+    if (found === undefined) return
+    this.catalog.live.replace(counted)
+    this.report(miscounted(found))
+  }
+
+  /** The first segment of which the table says something else than the whole index; undefined: the table is right. */
+  miscount(): Miscount | undefined {
+    return this.#miscountOf(this.#count())
+  }
+
+  #count(): LiveTable {
+    const counted = countLive(this.catalog.tree)
     for (const table of this.#tables) counted.add(table.segment, table.size)
+    return counted
+  }
+
+  #miscountOf(counted: LiveTable): Miscount | undefined {
+    const { live } = this.catalog
     const segment = live.fault?.segment ?? differenceOf(counted, live)
-    if (segment === undefined) return
-    const found = live.fault?.size ?? live.of(segment)
-    live.replace(counted)
-    this.report(miscounted(segment, found, counted.of(segment)))
+    if (segment === undefined) return undefined
+    return { segment, wanted: counted.of(segment), found: live.fault?.size ?? live.of(segment) }
   }
 
   /** A file without a name gets one. */

@@ -26,8 +26,15 @@ export function differenceOf(a: LiveTable, b: LiveTable): number | undefined {
   return undefined
 }
 
+/** A count of live bytes that is wrong. */
+export interface Miscount {
+  readonly segment: number
+  readonly wanted: number
+  readonly found: number
+}
+
 /** What is reported when counts were wrong: all is well again, but it must not have happened. */
-export function miscounted(segment: number, found: number, wanted: number): CofferError {
+export function miscounted({ segment, found, wanted }: Miscount): CofferError {
   return new CofferError(
     "fault",
     `volume: segment ${segment}: wanted ${wanted} live bytes, found a count of ${found}; all were counted again`,
