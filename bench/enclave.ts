@@ -5,7 +5,15 @@
  * `node bench/enclave.ts [--rounds N] [--tasks imports,loops,http,pgbench] [--json]`; the bundle is built for the run.
  */
 import { spawnSync } from "node:child_process"
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
@@ -30,8 +38,18 @@ const goals: Readonly<Record<string, number>> = {
 }
 const folder = mkdtempSync(join(tmpdir(), "cbench-"))
 const at = (...names: readonly string[]) => join(folder, ...names)
-const settings = { COFFER_INSECURE_CAS_DIR: at("cas") }
 const coffer = bundledCoffer(folder)
+
+/** The runtime with the bundle of this run, beside which it looks for it. */
+function cofferOci(): string {
+  const root = join(import.meta.dirname, "..")
+  cpSync(join(root, "coffer-oci"), at("coffer-oci"))
+  symlinkSync(join(root, "node_modules"), at("node_modules"))
+  const launcher = at("launcher")
+  const line = `COFFER_INSECURE_CAS_DIR='${at("cas")}' exec ${at("coffer-oci")} "$@"`
+  writeFileSync(launcher, `#!/bin/sh\n${line}\n`, { mode: 0o755 })
+  return launcher
+}
 
 interface Figure {
   readonly seconds?: number
@@ -88,13 +106,15 @@ function runTask(engine: Podman, image: string, task: string, data: string): Fig
     .filter((word) => word !== "--network=none")
   const done = spawnSync(program, words, { encoding: "utf8", timeout: 300_000 })
   if (done.status !== 0) throw new Error(`${task}: ${done.stdout}${done.stderr}`)
-  return JSON.parse(done.stdout) as Figure
+  const figure = JSON.parse(done.stdout) as Figure
+  console.error(`${image} ${task} ${done.stdout.trim()}`)
+  return figure
 }
 
 function main(): void {
   makeImages()
   const plain = new Podman(at("p"), {}, "runc")
-  const enclave = new Podman(at("e"), settings)
+  const enclave = new Podman(at("e"), {}, cofferOci())
   try {
     plain.load(`oci:${at("image")}:1`, "localhost/plain:1")
     enclave.load(`oci:${at("protected")}:1`, "localhost/enclave:1")
