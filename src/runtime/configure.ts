@@ -36,6 +36,11 @@ export interface Configured {
   /** With the key that the measured manifest pins, if it does. */
   readonly target: AnchorTarget
   readonly policy: string
+  /**
+   * To be called when the volumes are open: they may know a newer state of the CAS than this machine does, and then what
+   * the CAS says now is not to be remembered.
+   */
+  remember(): void
 }
 
 const deadlineMs = 60_000
@@ -55,20 +60,15 @@ export async function configureEnclave(file: MeasuredFile, choice: CasChoice): P
   try {
     const subject = { policy, service, choice, fd: source.fd }
     const answer = await inTime(attest(client, sealed, subject), nameOf(target))
-    return { answer, target, policy }
+    const remember = () => {
+      if (target.type === "https") heads.keep(answer.head)
+    }
+    return { answer, target, policy, remember }
   } catch (error) {
     throw target.type === "embedded" && choice.policy === undefined ? withAcceptHint(error) : error
   } finally {
     await client.close()
   }
-}
-
-/**
- * To be called when the volumes are open: they may know a newer state of the CAS than this machine does, and then what the
- * CAS says now is not to be remembered.
- */
-export function rememberCas({ target, answer }: Configured): void {
-  if (target.type === "https") heads.keep(answer.head)
 }
 
 /** The address is anybody's choice; the key is the measured manifest's, when it names one. */

@@ -96,6 +96,7 @@ export async function startEnclave(input: EnclaveInput): Promise<Enclave> {
   const opened = await openAll(input, bundle, asked, ownerOf)
   try {
     const configured = await asked
+    configured?.remember()
     const own = hooks === undefined ? bundle.config : { ...bundle.config, hooks }
     const config = withConfiguration(own, configured?.answer, place)
     writeBundle(place, { ...bundle, config })

@@ -1,6 +1,6 @@
 /** The database of a CAS is put back to an older copy, with all its keys: whoever holds a newer signed head of it notices. */
 import assert from "node:assert/strict"
-import { cpSync, mkdtempSync, rmSync } from "node:fs"
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { after, test } from "node:test"
@@ -11,7 +11,14 @@ import {
   toHex,
   utf8OfByteString,
 } from "../../src/bytes/index.ts"
-import { openCasAnchor, openEmbeddedCas, type VolumeGrant } from "../../src/cas/index.ts"
+import { directTransport } from "../../src/cas/embedded.ts"
+import {
+  CasClient,
+  HeadMemory,
+  openCasAnchor,
+  openEmbeddedCas,
+  type VolumeGrant,
+} from "../../src/cas/index.ts"
 import { decodeSeen, encodeSeen, seenTable } from "../../src/cas/seen.ts"
 import { CofferError, exitCodeOf } from "../../src/errors.ts"
 import {
@@ -192,6 +199,30 @@ test("a reader notices too, as far as the tag that it may see goes", async () =>
   const { info } = openStoreForReading({ disk, key: volumeKey, anchor, expect: { volumeId } })
   assert.equal(toHex(info.tag), grant.tag)
   anchor.close()
+})
+
+test("a machine remembers the newest head of each CAS until it boots", async () => {
+  const memory = new HeadMemory(join(folder, "state"))
+  const embedded = await openEmbeddedCas(live)
+  const { cas, client } = embedded
+  const { name, publicKey } = cas.identity
+  assert.equal(memory.newest(name), undefined)
+  const { head: first } = await client.info()
+  memory.keep(first)
+  await grantOf()
+  const { head: second } = await client.info()
+  assert.ok(second.sequence > first.sequence)
+  memory.keep(second)
+  memory.keep(first)
+  assert.deepEqual(memory.newest(name), second)
+  assert.equal(memory.newest("00".repeat(32)), undefined)
+  // A head that the CAS has not signed is nobody's word; one that it does not know any more is a rollback.
+  const lost = { ...second, hash: "ab".repeat(32) }
+  const transport = directTransport(cas)
+  assert.throws(() => new CasClient({ transport, casKey: publicKey, seen: lost }), CofferError)
+  await embedded.close()
+  writeFileSync(join(folder, "state", "heads", `${name}.json`), "{")
+  assert.throws(() => memory.newest(name), /wanted a signed head of that CAS, found none/)
 })
 
 test("148 bytes: every other byte of a signed head in a volume is refused", async () => {

@@ -2,7 +2,15 @@
 import assert from "node:assert/strict"
 import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs"
 import { tmpdir } from "node:os"
 import { join, resolve } from "node:path"
 import { after, before, describe, test } from "node:test"
@@ -138,6 +146,38 @@ function makePolicy(mrEnclave: string): void {
   ok(`policy create ${folder}/shop.yaml ${key} --cas ${casUrl} --cas-key ${casKey}`)
 }
 
+async function putBack(): Promise<void> {
+  const [cas] = started
+  const store = join(folder, "cas")
+  const port = new URL(casUrl).port
+  const again = async (copy?: string) => {
+    await stop(started.findLast((child) => child.spawnargs.includes("cas")))
+    if (copy !== undefined) {
+      rmSync(store, { recursive: true })
+      cpSync(join(folder, copy), store, { recursive: true })
+    }
+    const line = `cas serve --store ${store} --listen 127.0.0.1:${port} --page none --quiet`
+    await serve(line, /CAS at \S+, key [0-9a-f]{64}\n/)
+  }
+  await stop(cas)
+  cpSync(store, join(folder, "older"), { recursive: true })
+  await again()
+  assert.match(start().stdout, /^run 3/)
+  await stop(started.at(-1))
+  cpSync(store, join(folder, "newest"), { recursive: true })
+  await again("older")
+  const { status, stdout, stderr } = start()
+  assert.deepEqual([status, stdout], [125, ""])
+  assert.match(stderr, /the CAS is behind what it has signed: wanted entry \d+/)
+  // After a reboot the machine does not know: the volume does.
+  rmSync(`/run/coffer/heads/${casKey}.json`)
+  const rebooted = start()
+  assert.deepEqual([rebooted.status, rebooted.stdout], [125, ""])
+  assert.match(rebooted.stderr, /the CAS is behind what it has signed: wanted entry \d+/)
+  await again("newest")
+  assert.match(start().stdout, /^run 4/)
+}
+
 void describe("a machine with a TPM, a node agent, and a CAS elsewhere", { skip: lacks() }, () => {
   before(async () => {
     await makeMachine()
@@ -152,6 +192,7 @@ void describe("a machine with a TPM, a node agent, and a CAS elsewhere", { skip:
   after(async () => {
     for (const child of started) await stop(child)
     await tpm.stop()
+    rmSync(`/run/coffer/heads/${casKey}.json`, { force: true })
     rmSync(folder, { recursive: true, force: true })
   })
 
@@ -183,8 +224,10 @@ void describe("a machine with a TPM, a node agent, and a CAS elsewhere", { skip:
     assert.match(stderr, /CAS/)
   })
 
+  test("a CAS that was put back to an older copy gives nothing", putBack)
+
   test("a register that moved is refused, with its name and both values", async () => {
-    await stop(started.at(-1))
+    await stop(started.find((child) => child.spawnargs.includes("node")))
     const moved = spawnSync("tpm2_pcrextend", ["7:sha256=" + "11".repeat(32)], {
       env: { ...process.env, TPM2TOOLS_TCTI: tpm.tcti },
       encoding: "utf8",
