@@ -281,15 +281,16 @@ function signalNumber(name: string): number {
 }
 
 function writeBundle(place: string, bundle: Bundle): void {
-  const hostname = bundle.config.hostname ?? "coffer"
-  for (const file of bundle.typedFiles) writeFileSync(file.copy, hostFile(file, hostname))
+  for (const file of bundle.typedFiles)
+    writeFileSync(file.copy, hostFile(file, bundle.config.hostname))
   writeFileSync(`${place}/config.json`, JSON.stringify(bundle.config), { mode: 0o600 })
 }
 
-function hostFile({ format, source }: TypedFile, hostname: string): string {
-  if (source === undefined) return defaultHostFile(format, hostname)
+/** `hostname`: the container's own; undefined where it has joined a pod's, whose files say it. */
+function hostFile({ format, source }: TypedFile, hostname: string | undefined): string {
+  if (source === undefined) return defaultHostFile(format, hostname ?? "coffer")
   const text = renderHostFile(format, readBounded(source))
-  return format === "hosts" ? withOwnName(text, hostname) : text
+  return format === "hosts" ? withOwnName(text, hostname ?? "") : text
 }
 
 /** The path comes from the adversary: a pipe must not stop us, a large file not fill our memory. */

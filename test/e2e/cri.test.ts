@@ -21,6 +21,7 @@ import {
   lacksContainerd,
   pauseProgram,
   recordingLauncher,
+  removeControlGroups,
 } from "../support/containerd.ts"
 import type { CriClient, Decoded, Message } from "../support/cri.ts"
 import { decode, mapField, textOf } from "../support/cri.ts"
@@ -259,6 +260,7 @@ void describe("pods of Kubernetes, by containerd's CRI", { skip: lacks, timeout:
   after(async () => {
     connected?.close()
     await containerd?.stop()
+    removeControlGroups(`coffer-test-${process.pid}`)
     rmSync(folder, { recursive: true, force: true })
   })
 

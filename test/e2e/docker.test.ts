@@ -17,12 +17,13 @@ import { join } from "node:path"
 import { after, before, describe, test } from "node:test"
 import { setTimeout as sleep } from "node:timers/promises"
 import { coffer } from "../support/cli.ts"
-import { pauseProgram, recordingLauncher } from "../support/containerd.ts"
+import { pauseProgram, recordingLauncher, removeControlGroups } from "../support/containerd.ts"
 import { layoutOfTars } from "../support/debian-image.ts"
 
 const folder = mkdtempSync(join(tmpdir(), "coffer-docker-"))
 const at = (...names: readonly string[]) => join(folder, ...names)
 const image = "localhost/pause:protected"
+const group = `/coffer-docker-${process.pid}`
 
 function lacks(): string | false {
   if (process.getuid?.() !== 0) return "dockerd needs root"
@@ -81,7 +82,16 @@ async function startDaemon(): Promise<ChildProcess> {
     ["coffer-oci", "coffer-hooks"].map((name) => [name, { path: at(name) }]),
   )
   writeFileSync(at("daemon.json"), JSON.stringify({ runtimes }))
-  const own = ["--data-root", at("data"), "--exec-root", at("exec"), "--pidfile", at("pid")]
+  const own = [
+    "--data-root",
+    at("data"),
+    "--exec-root",
+    at("exec"),
+    "--pidfile",
+    at("pid"),
+    "--cgroup-parent",
+    group,
+  ]
   const network = ["--iptables=false", "--bridge=none", "-H", `unix://${at("sock")}`]
   return spawn("dockerd", ["--config-file", at("daemon.json"), ...own, ...network], {
     stdio: ["ignore", "ignore", "ignore"],
@@ -98,6 +108,17 @@ function docker(...args: string[]) {
 function run(...words: string[]) {
   return docker("run", "--runtime", "coffer-oci", "-v", `${at("volume")}:/data`, ...words)
 }
+
+const refusedRuns: readonly (readonly [string, readonly string[], RegExp])[] = [
+  ["an argument", ["--network", "host", image, "--evil"], /process\.args: wanted no arguments/],
+  [
+    "a variable",
+    ["--network", "host", "-e", "LD_PRELOAD=/x", image],
+    /process\.env: wanted variables .* found LD_PRELOAD/,
+  ],
+  ["--privileged", ["--network", "host", "--privileged", image], /privileged: wanted an ordinary/],
+  ["--pid host", ["--network", "host", "--pid", "host", image], /pid: wanted a new one/],
+]
 
 void describe("docker", { skip: lacks(), timeout: 180_000 }, () => {
   let daemon: ChildProcess | undefined
@@ -123,6 +144,7 @@ void describe("docker", { skip: lacks(), timeout: 180_000 }, () => {
       const target = line.split(" ")[1] ?? ""
       if (target.startsWith(folder)) spawnSync("umount", ["-l", target])
     }
+    removeControlGroups(group.slice(1))
     rmSync(folder, { recursive: true, force: true })
   })
 
@@ -142,20 +164,7 @@ void describe("docker", { skip: lacks(), timeout: 180_000 }, () => {
     }
   })
 
-  for (const [what, words, sentence] of [
-    ["an argument", ["--network", "host", image, "--evil"], /process\.args: wanted no arguments/],
-    [
-      "a variable",
-      ["--network", "host", "-e", "LD_PRELOAD=/x", image],
-      /process\.env: wanted variables .* found LD_PRELOAD/,
-    ],
-    [
-      "--privileged",
-      ["--network", "host", "--privileged", image],
-      /privileged: wanted an ordinary/,
-    ],
-    ["--pid host", ["--network", "host", "--pid", "host", image], /pid: wanted a new one/],
-  ] as const)
+  for (const [what, words, sentence] of refusedRuns)
     test(`refused: ${what}`, () => {
       const { status, stderr } = run("--rm", ...words)
       assert.equal(status, 125)

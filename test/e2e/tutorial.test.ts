@@ -1,6 +1,7 @@
 import assert from "node:assert/strict"
+import { readFileSync } from "node:fs"
 import { test } from "node:test"
-import { lacksImageTools, runPage } from "../support/page.ts"
+import { lacksImageTools, runPage, shellBlocks } from "../support/page.ts"
 
 // Every command of the tutorials, as it stands there, in one shell and an empty directory.
 
@@ -33,4 +34,29 @@ test("the tutorial on a Node.js service", how, (t) => {
   assert.equal(stdout.match(/refused: status 125/g)?.length, 3)
   assert.match(stderr, /exec: wanted a command that the measured manifest lists/)
   assert.match(stdout, /no exec/)
+})
+
+/** The image that the README takes for granted. */
+const shop = `
+mmdebstrap --quiet --variant=minbase --include=python3 bookworm base.tar
+podman import --quiet base.tar localhost/debian-python
+printf 'FROM localhost/debian-python\\nVOLUME /data\\nENTRYPOINT ["/usr/bin/python3", "-c", "print(6 * 7)"]\\n' > Containerfile
+podman build --quiet -t localhost/shop:1 .
+`
+
+test("what the README says in short", how, (t) => {
+  const { status, stdout, stderr } = runPage(t, "README.md", (folder) => {
+    const [, short = ""] =
+      /^## In short\n([^]*?)^## /m.exec(readFileSync("README.md", "utf8")) ?? []
+    assert.ok(shellBlocks("README.md").includes("coffer run"))
+    const [, block = ""] = /```sh\n([^]*?)```/.exec(short) ?? []
+    const moved = block.replaceAll("/srv/", `${folder}/work/`)
+    const engine = moved.replace(
+      '"$PWD/coffer-oci" run',
+      '"$(command -v coffer-oci)" run --network host',
+    )
+    return `${shop}mkdir engine-shop\n${engine.replace("work/shop:/data", "work/engine-shop:/data")}`
+  })
+  assert.equal(status, 0, `${stdout}\n${stderr}`)
+  assert.equal(stdout.match(/^42$/gm)?.length, 2, `${stdout}\n${stderr}`)
 })

@@ -154,3 +154,9 @@ ${environment} exec ${program} "$@"
   )
   chmodSync(path, 0o755)
 }
+
+/** Control groups outlive the containers that were in them: removes those below `name`. */
+export function removeControlGroups(name: string): void {
+  const where = ["/sys/fs/cgroup", "-depth", "-type", "d", "-path", `*/${name}*`]
+  spawnSync("find", [...where, "-exec", "rmdir", "{}", ";"])
+}

@@ -32,15 +32,19 @@ export function shellBlocks(page: string): string {
 /**
  * Runs every `sh` block of a page, as it stands there, in one shell and an empty directory: with podman's storage and
  * both CASes (of `coffer run`, of the engines) in a folder of their own, and an mmdebstrap that takes what the tests have
- * made before.
+ * made before. `script`: another one than the page's own.
  */
-export function runPage(t: TestContext, page: string): Done {
+export function runPage(
+  t: TestContext,
+  page: string,
+  script: (folder: string) => string = () => shellBlocks(page),
+): Done {
   const folder = mkdtempSync(join(tmpdir(), "coffer-page-"))
   for (const name of ["bin", "home", "storage", "work"]) mkdirSync(join(folder, name))
   const env = environmentIn(folder)
   t.after(() => remove(folder, env))
   programsIn(folder)
-  return spawnSync("bash", ["-c", `set -eu -o pipefail\n${shellBlocks(page)}`], {
+  return spawnSync("bash", ["-c", `set -eu -o pipefail\n${script(folder)}`], {
     cwd: join(folder, "work"),
     encoding: "utf8",
     env,
