@@ -36,8 +36,8 @@ interface Pending {
 }
 
 interface Original extends Pending {
-  /** Known when a guard has looked at the row. */
-  readonly weight: bigint | undefined
+  /** When a guard has looked at the row. */
+  readonly known: Change | undefined
 }
 
 /** What a batch comes to. */
@@ -117,7 +117,7 @@ export class Batch {
     let found = this.#originals.get(place)
     if (found === undefined) {
       const value = await this.#reader.get(table, key)
-      found = { value, weight: this.#guard?.require(table, key, value) }
+      found = { value, known: this.#guard?.require(table, key, value) }
       this.#originals.set(place, found)
     }
     return found
@@ -142,11 +142,12 @@ export class Batch {
     for (const [place, { value }] of this.#overlay) {
       const [table, key] = split(place)
       const before = this.#originals.get(place)
-      sum = subtractWeight(sum, before?.weight ?? sealer.weight(table, key, before?.value))
+      const known = before?.known
+      sum = subtractWeight(sum, known?.weight ?? sealer.weight(table, key, before?.value))
       const weight = sealer.weight(table, key, value)
       sum = addWeight(sum, weight)
       writes.push({ table, key, value })
-      changes.push({ table, key, weight })
+      changes.push({ place: known?.place ?? sealer.place(table, key), weight })
     }
     let { sequence, hash } = this.#before
     for (const [kind, subject, detail] of this.#log) {

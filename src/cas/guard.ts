@@ -25,16 +25,14 @@ export const keptCommits = 10_000
 
 export type ValueTable = Exclude<Table, "log" | "changes">
 
-/** `value` undefined: the row was removed. `weight`: of the new row, 0n when it was removed. */
+/** A row that a commit changed. `weight`: of the new row, 0n when it was removed. */
 export interface Change {
-  readonly table: ValueTable
-  readonly key: string
+  readonly place: bigint
   readonly weight: bigint
 }
 
-const changesSchema = z.strictObject({
-  rows: z.array(z.tuple([z.string(), z.string().regex(/^[0-9a-f]{16}$/)])),
-})
+/** For each row place and weight, 16 hex digits each. */
+const changesSchema = z.strictObject({ rows: z.string().regex(/^(?:[0-9a-f]{32})*$/) })
 
 /**
  * What the database must say, in memory: 64 bits of the MAC of every row and of the hash of every log entry. The
@@ -136,7 +134,8 @@ export class Guard {
       const sealed = await reader.get("changes", logKey(commit))
       if (sealed === undefined) return false
       const { rows } = changesSchema.parse(this.#sealer.open("changes", logKey(commit), sealed))
-      for (const [place, value] of rows) changes.push([BigInt(`0x${place}`), BigInt(`0x${value}`)])
+      for (let at = 0; at < rows.length; at += 32)
+        changes.push([numberAt(rows, at), numberAt(rows, at + 16)])
     }
     await this.#followLog(reader, head)
     for (const [place, value] of changes) this.#rows.set(place, value)
@@ -146,17 +145,17 @@ export class Guard {
 
   /** After our own commit. */
   advance(head: Head, changes: readonly Change[], hashes: readonly Uint8Array[]): void {
-    for (const { table, key, weight } of changes)
-      this.#rows.set(this.#sealer.place(table, key), low(weight))
+    for (const { place, weight } of changes) this.#rows.set(place, low(weight))
     for (const hash of hashes) this.#hashes.push(hash)
     this.#point = { sequence: head.sequence, hash: head.hash }
     this.#commit = head.commit
   }
 
-  /** The weight of a row as read; throws `rollback` when it is not the one of the newest commit. */
-  require(table: ValueTable, key: string, sealed: Uint8Array | undefined): bigint {
+  /** Place and weight of a row as read; throws `rollback` when it is not the one of the newest commit. */
+  require(table: ValueTable, key: string, sealed: Uint8Array | undefined): Change {
     const weight = this.#sealer.weight(table, key, sealed)
-    if (this.#rows.get(this.#sealer.place(table, key)) === low(weight)) return weight
+    const place = this.#sealer.place(table, key)
+    if (this.#rows.get(place) === low(weight)) return { place, weight }
     throw new CofferError(
       "rollback",
       `CAS database: ${table} ${key}: wanted the row of the newest commit, found ${sealed === undefined ? "none" : "another"}`,
@@ -179,10 +178,7 @@ export function changesRow(
   commit: number,
   changes: readonly Change[],
 ): Uint8Array {
-  const rows = changes.map(({ table, key, weight }) => [
-    hex(sealer.place(table, key)),
-    hex(low(weight)),
-  ])
+  const rows = changes.map(({ place, weight }) => hex(place) + hex(low(weight))).join("")
   return sealer.seal("changes", logKey(commit), { rows })
 }
 
@@ -193,6 +189,10 @@ function isApart(table: Table, key: string): boolean {
 
 function low(weight: bigint): bigint {
   return weight & 0xffffffffffffffffn
+}
+
+function numberAt(digits: string, at: number): bigint {
+  return BigInt(`0x${digits.slice(at, at + 16)}`)
 }
 
 function hex(value: bigint): string {
