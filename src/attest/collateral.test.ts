@@ -40,6 +40,8 @@ function dump(parts: readonly string[]): Uint8Array {
   return Buffer.concat([head, ...sizes, Buffer.from(parts.join(""))])
 }
 
+/** TPMT_PUBLIC of an attestation key, ECC P-256. */
+const tpmKey = `0023000b00050072000000100018000b000300100020${"11".repeat(32)}0020${"22".repeat(32)}`
 const signature = hex(info.signature)
 const pcs = `{"tcbInfo":${info.text},"signature":"${signature}"}`
 
@@ -54,6 +56,9 @@ test("the shapes that people keep collateral in", () => {
   assert.equal(counts(spkiOf(root.key)), "0 0 0 0 1 0")
   assert.equal(counts(pcs), "1 0 0 0 0 0")
   assert.equal(counts(FakeTsm.certificateTable([certificate, certificate])), "0 0 0 2 0 0")
+  const area = Buffer.from(tpmKey, "hex")
+  assert.equal(counts(area), "0 0 0 0 1 0")
+  assert.equal(counts(Buffer.concat([Buffer.from([0, area.length]), area])), "0 0 0 0 1 0")
   assert.equal(counts("some notes"), "0 0 0 0 0 1")
   assert.equal(counts(built.quote), "0 0 0 0 0 1")
   assert.equal(counts('{"a":1}'), "0 0 0 0 0 1")

@@ -148,8 +148,11 @@ function qveMembers(bytes: Uint8Array): ReadonlyMap<string, string> | undefined 
 }
 
 function readBinary(file: CollateralFile, found: Found): boolean {
-  const { bytes, name } = file
-  const type = ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0)
+  const { name } = file
+  // tpm2-tools write a TPM2B_PUBLIC: its size first.
+  const sized = u16At(file.bytes, 0) === file.bytes.length - 2
+  const bytes = sized ? file.bytes.subarray(2) : file.bytes
+  const type = u16At(bytes, 0)
   if (type === 0x0001 || type === 0x0023) {
     found.attestationKeys.push({ kind: "tpmt", bytes })
     return true
@@ -166,6 +169,10 @@ function readBinary(file: CollateralFile, found: Found): boolean {
   else if (key !== undefined) found.attestationKeys.push({ kind: "spki", bytes })
   else found.crls.push(parseCrl(bytes, name))
   return true
+}
+
+function u16At(bytes: Uint8Array, at: number): number {
+  return ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)
 }
 
 function attempt<T>(parse: () => T): T | undefined {
