@@ -25,6 +25,7 @@ import type { EngineConfig } from "./engine-config.ts"
 import { listedHooks } from "./hooks.ts"
 import { defaultHostFile, maxHostFileSize, renderHostFile, withOwnName } from "./host-files.ts"
 import { withConfiguration } from "./injected.ts"
+import { killTree } from "./kill-tree.ts"
 import { mountFailed, mountScript, type ScriptMount } from "./mount-script.ts"
 import { needsPolicy, openRegion } from "./regions.ts"
 import type { MeasuredFile } from "./sealed-image.ts"
@@ -230,6 +231,9 @@ function started(input: EnclaveInput, prepared: Prepared): Enclave {
   begun.catch(() => undefined)
   const stop = () => {
     for (const mount of served) mount.stop()
+    // It holds the devices: a mount that it is making would wait for us for ever.
+    if (child.exitCode === null && child.signalCode === null && child.pid !== undefined)
+      killTree(child.pid)
   }
   const ended = Promise.all(served.map((mount) => mount.ended)).then(() => undefined)
   ended.catch(() => undefined)
