@@ -73,7 +73,11 @@ async function machineOf(log: OciLog): Promise<Machine> {
 }
 
 async function main(argv: readonly string[]): Promise<void> {
-  if (argv[0] === "shield") return shield(Number(argv[1]), splitCommandLine(argv.slice(2)))
+  if (argv[0] === "shield") {
+    await shield(Number(argv[1]), splitCommandLine(argv.slice(2)))
+    // Whatever may still be open in it: a shield without a container is nobody's.
+    process.exit()
+  }
   const line = splitCommandLine(argv)
   try {
     const outcome = await perform(line)

@@ -1,9 +1,15 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import type { Writable } from "node:stream"
 
-// The container may still be in the making, and runc know nothing of it yet.
-const script = `read -r word <&3 && exit
+// What makes the container holds our devices, and would wait for us for ever. The container may still be in the making: runc
+// knows nothing of it yet, or never will.
+const script = `child=
+while read -r word pid <&3; do
+  [ "$word" != done ] || exit
+  child=$pid
+done
 exec 3<&-
+[ -z "$child" ] || kill -KILL "$child" $(cat "/proc/$child/task/$child/children")
 left=50
 while ! "$@" && [ $left -gt 0 ]; do
   left=$((left - 1))
@@ -40,6 +46,11 @@ export class Monitor {
 
   get pid(): number | undefined {
     return this.#child.pid
+  }
+
+  /** This process makes the container, and is killed with it; undefined: it is done. */
+  watch(pid: number | undefined): void {
+    this.#pipe.write(`child ${pid ?? ""}\n`)
   }
 
   /** Kills the container now. */

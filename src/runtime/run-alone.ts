@@ -86,6 +86,7 @@ export async function runAlone(options: RunOptions): Promise<number> {
       trace: options.trace,
     })
     const { child, mrEnclave, bundle } = enclave
+    monitor.watch(child.pid)
     remember(place, id, enclave, options.file)
     options.onStart({
       mrEnclave,

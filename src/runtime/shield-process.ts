@@ -132,8 +132,10 @@ async function serve(
   })
   try {
     enclave = await create(order, machine, log)
+    monitor.watch(enclave.child.pid)
     if (monitor.hasDied) enclave.stop()
     const status = await enclave.exited
+    monitor.watch(undefined)
     if (status !== 0) {
       enclave.stop()
       // runc leaves a half-made container behind when it is killed.
