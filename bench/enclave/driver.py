@@ -113,12 +113,27 @@ def serve(port):
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # One segment an answer: else the kernel's wait for an acknowledgement is all there is to measure.
+        wbufsize = -1
+        disable_nagle_algorithm = True
 
         def log_message(self, *_):
             pass
 
     os.chdir(os.path.dirname(json.__file__) + "/..")
     http.server.ThreadingHTTPServer(("127.0.0.1", int(port)), Handler).serve_forever()
+
+
+def fsyncs():
+    """Blocks of 8 KiB a second that are written over one another and synced, by one thread in /data."""
+    with open("/data/file", "wb", buffering=0) as file:
+        block, count, begin = os.urandom(8192), 0, time.perf_counter()
+        while time.perf_counter() < begin + 3:
+            file.seek(8192 * (count % 100))
+            file.write(block)
+            os.fdatasync(file.fileno())
+            count += 1
+        return {"perSecond": count / (time.perf_counter() - begin)}
 
 
 def pgbench():
@@ -158,7 +173,7 @@ if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve(sys.argv[2])
     else:
-        tasks = {"imports": imports, "loops": loops, "http": http_requests, "pgbench": pgbench}
+        tasks = {"imports": imports, "loops": loops, "http": http_requests, "fsyncs": fsyncs, "pgbench": pgbench}
         found = tasks[sys.argv[1]]()
         used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         cpu = sum(one.ru_utime + one.ru_stime for one in used)

@@ -5,18 +5,20 @@ import { CofferError } from "../errors.ts"
 import type { DirectoryNode, OnProgress } from "../tree/index.ts"
 import { plainDirectory, TreeAllowance } from "../tree/index.ts"
 import { openArchive } from "./archives.ts"
-import { openRegular } from "./blobs.ts"
+import { openRegular, type Unverified } from "./blobs.ts"
 import { LayerCache } from "./layer-cache.ts"
 import { applyLayer } from "./layers.ts"
-import { openLayout, type Platform, type SourceImage } from "./layout.ts"
+import { openLayout, type Platform, type SourceImage, type Wanted } from "./layout.ts"
 import type { ImageReference } from "./reference.ts"
 import { skopeoCopy } from "./skopeo.ts"
 import {
   cachedLayer,
+  compressionOfBytes,
   decompressedLimit,
   layerInPlace,
   type PlacedLayer,
   type SpoolArguments,
+  spool,
   spoolStream,
 } from "./spool.ts"
 
@@ -40,12 +42,9 @@ export async function openImage(
     case "docker-archive": {
       if (reference.file !== undefined)
         return openArchiveFile(reference.file, reference.tag, platform)
-      const spool = await spoolStream(options.input, "the image on standard input")
-      return openArchive(
-        spool,
-        { what: "standard input", tag: reference.tag, platform },
-        once(() => spool.close()),
-      )
+      const stored = await spoolStream(options.input, "the image on standard input")
+      const what = "standard input"
+      return openTar(stored, { what, tag: reference.tag, platform }, () => stored.close())
     }
     case "skopeo":
       return openThroughSkopeo(reference.name, platform)
@@ -62,16 +61,38 @@ function once(close: () => void): () => void {
   }
 }
 
-function openArchiveFile(path: string, tag: string | undefined, platform: Platform): SourceImage {
+function openArchiveFile(
+  path: string,
+  tag: string | undefined,
+  platform: Platform,
+): Promise<SourceImage> {
   const file = openRegular(path)
   if (file === undefined) {
     throw new CofferError("missing", `image archive ${path}: wanted a file, found none`)
   }
-  return openArchive(
-    file.source,
-    { what: path, tag, platform },
-    once(() => closeSync(file.fd)),
-  )
+  return openTar(file.source, { what: path, tag, platform }, () => closeSync(file.fd))
+}
+
+/** People compress what `docker save` writes, and engines load it so. */
+async function openTar(tar: Unverified, wanted: Wanted, close: () => void): Promise<SourceImage> {
+  const compression = compressionOfBytes(startOf(tar))
+  if (compression === "plain") return openArchive(tar, wanted, once(close))
+  try {
+    const { spool: plain } = await spool(tar, compression, wanted.what, () => undefined)
+    return openArchive(
+      plain,
+      wanted,
+      once(() => plain.close()),
+    )
+  } finally {
+    close()
+  }
+}
+
+function startOf(tar: Unverified): Uint8Array {
+  const start = new Uint8Array(Math.min(4, tar.size))
+  tar.read(start, 0)
+  return start
 }
 
 async function openBare(name: string, platform: Platform): Promise<SourceImage> {
@@ -148,10 +169,10 @@ export async function imageTree(
       // The same layer may stand there a thousand times: it is stored once.
       const key = `${layer.blob.digest} ${layer.diffId} ${layer.blob.mediaType}`
       const known = opened.get(key)
-      const spool = known ?? (await openLayer(image.blobs, layer, onSpooled, left))
-      opened.set(key, spool)
-      if (known === undefined) left -= spool.size
-      root = applyLayer(root, spool, allowance)
+      const placed = known ?? (await openLayer(image.blobs, layer, onSpooled, left))
+      opened.set(key, placed)
+      if (known === undefined) left -= placed.size
+      root = applyLayer(root, placed, allowance)
     }
     return { root: root ?? { kind: "directory", meta: plainDirectory, children: new Map() }, close }
   } catch (error) {

@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process"
-import { mkdirSync, writeFileSync } from "node:fs"
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { gzipSync, zstdCompressSync } from "node:zlib"
 import { utf8 } from "../../../src/bytes/index.ts"
 import { member, rawTar } from "../raw-tar.ts"
 import {
@@ -184,6 +185,18 @@ export const archives: readonly HostileImage[] = [
     refused("missing", /found no oci-layout in it/),
   ),
   { name: "a layout in a tar", make: layoutInTar, expected: plainTree },
+  compressed("an archive in gzip", (bytes) => gzipSync(bytes), plainTree),
+  compressed("an archive in zstd", (bytes) => zstdCompressSync(bytes), plainTree),
+  compressed(
+    "an archive in gzip, cut",
+    (bytes) => gzipSync(bytes).subarray(0, 200),
+    refused("integrity", /wanted whole compressed data/),
+  ),
+  compressed(
+    "an archive in gzip in gzip",
+    (bytes) => gzipSync(gzipSync(bytes)),
+    refused("integrity", /tar at byte 0/),
+  ),
 ]
 
 function file(name: string, bytes: Uint8Array, expected: HostileImage["expected"]): HostileImage {
@@ -191,6 +204,19 @@ function file(name: string, bytes: Uint8Array, expected: HostileImage["expected"
     mkdirSync(directory, { recursive: true })
     writeFileSync(join(directory, "image.tar"), bytes)
     return `oci-archive:${join(directory, "image.tar")}`
+  }
+  return { name, make, expected }
+}
+
+function compressed(
+  name: string,
+  compress: (bytes: Uint8Array) => Uint8Array,
+  expected: HostileImage["expected"],
+): HostileImage {
+  const make = (directory: string): string => {
+    const path = layoutInTar(directory).replace("oci-archive:", "")
+    writeFileSync(path, compress(readFileSync(path)))
+    return `oci-archive:${path}`
   }
   return { name, make, expected }
 }
