@@ -26,7 +26,7 @@ after(() => {
 
 test("every policy in docs/policies.md is a good one", () => {
   const policies = blocks.filter(({ language }) => language === "yaml")
-  assert.equal(policies.length, 4)
+  assert.ok(policies.length >= 4)
   for (const { body } of policies)
     assert.ok(policyWarnings(parsePolicy(body, "docs/policies.md")).length <= 1)
 })

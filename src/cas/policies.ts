@@ -20,7 +20,7 @@ export interface StoredPolicy {
 
 // A document in normal form is immutable under its hash: parsing it once is enough.
 const parsed = new Map<string, Policy>()
-const parsedMax = 1000
+const parsedMax = 2000
 
 export function storedPolicy(row: unknown): StoredPolicy {
   const { hash, document, revision, changed } = policyRowSchema.parse(row)
@@ -32,7 +32,8 @@ export function storedPolicy(row: unknown): StoredPolicy {
         "integrity",
         `stored policy: wanted hash ${hash}, found another document`,
       )
-    if (parsed.size >= parsedMax) parsed.clear()
+    const [oldest] = parsed.keys()
+    if (parsed.size >= parsedMax && oldest !== undefined) parsed.delete(oldest)
     parsed.set(hash, policy)
   }
   return { hash, policy, revision, changed }

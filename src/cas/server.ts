@@ -167,7 +167,7 @@ function apiOf(cas: Cas): Hono {
 
 async function ready(cas: Cas, context: Context): Promise<Response> {
   try {
-    await cas.head()
+    await cas.keepUp()
     return context.text("ready\n")
   } catch {
     return context.text("the database does not answer, or is behind\n", 503)
