@@ -10,7 +10,6 @@ import {
   encodeCommit,
   type StoreItems,
   type TableEntry,
-  type WrappedKey,
 } from "./commit.ts"
 import type { Entropy } from "./entropy.ts"
 import {
@@ -24,15 +23,17 @@ import {
   segmentHeaderSize,
 } from "./format.ts"
 import type { FreshnessKeeper } from "./freshness.ts"
+import { FullFiles } from "./full-files.ts"
 import type { Garbage } from "./garbage.ts"
 import { wrapOldKey } from "./keys.ts"
 import { takeRekeyRequest } from "./rekey-request.ts"
 import type { Recovered } from "./replay.ts"
 import { type NewFile, Room } from "./room.ts"
+import { SealedSegments } from "./sealed-segments.ts"
 import { SegmentCache } from "./segment-cache.ts"
 import { RunBuffer, SegmentWriter } from "./segment-writer.ts"
-import { closeScanned, openScanned, segmentPath, type VolumeContext } from "./segments.ts"
-import { visitFrames } from "./visit.ts"
+import { segmentPath, type VolumeContext } from "./segments.ts"
+import { tooManySegments, writeFailed } from "./write-failed.ts"
 import { ZeroAhead } from "./zero-ahead.ts"
 
 export interface WriterOptions {
@@ -50,11 +51,6 @@ interface ChainEnd {
   readonly tag: Uint8Array
 }
 
-interface Unsynced {
-  readonly writer: SegmentWriter
-  readonly end: number
-}
-
 const linkSize = frameHeaderSize + commitFixedSize + 8 + 40
 const smallItemsSize = 256 + maxSeenSize
 
@@ -66,21 +62,17 @@ export class VolumeStore implements FrameStore {
   readonly #run = new RunBuffer()
   readonly #ahead = new ZeroAhead()
   readonly #cache: SegmentCache
-  readonly #table: Map<number, TableEntry>
-  readonly #released: number[] = []
-  /** Segments that are full, but perhaps not on the disk yet. */
-  #unsynced: Unsynced[] = []
+  readonly #sealed: SealedSegments
+  readonly #full: FullFiles
   #newNames = false
   #writer: SegmentWriter
   #chain: ChainEnd
   #headOffset = 0
   #durable: number
   #checkpoint: CheckpointRef
-  #wrappedKeys: readonly WrappedKey[]
   #generation: number
   #epoch: number
   #logSize: number
-  #tableSize = 0
   #failure: CofferError | undefined
   #requestAt = 0
   readonly #listed: boolean
@@ -97,11 +89,11 @@ export class VolumeStore implements FrameStore {
     const { head } = recovered
     this.#context = context
     this.#options = options
-    this.#table = new Map(recovered.table)
+    this.#full = new FullFiles(context.disk)
+    this.#sealed = new SealedSegments(context, recovered.table, recovered.wrappedKeys)
     this.#chain = head
     this.#durable = head.sequence
     this.#checkpoint = recovered.checkpoint
-    this.#wrappedKeys = recovered.wrappedKeys
     this.#generation = head.id.generation
     this.#epoch = items.open?.epoch ?? recovered.epoch
     this.#logSize = recovered.logSize
@@ -109,8 +101,7 @@ export class VolumeStore implements FrameStore {
     this.#cache = new SegmentCache(context, (segment) => this.#idOf(segment))
     const collect = () => this.#collect(true)
     this.#room = new Room(context.disk, options.segmentSize, collect, options.entropy)
-    for (const entry of this.#table.values()) this.#tableSize += entry.end
-    this.#room.scale(this.#tableSize)
+    this.#room.scale(this.#sealed.size)
     const previous = head.sequence === 0 ? undefined : { ...head.id, end: head.end }
     this.#writer = this.#begin(this.#room.take(), number, previous, items)
     this.#sync()
@@ -208,17 +199,12 @@ export class VolumeStore implements FrameStore {
   checkpoint(state: Uint8Array): void {
     this.#usable()
     if (state.length > maxStateSize) throw new TypeError("a checkpoint's state has at most 64 KiB")
-    const dropped = this.#released.splice(0).filter((number) => number < this.#writer.id.number)
+    const dropped = this.#sealed.takeReleased()
     this.#prepareCommit(
-      commitFixedSize + smallItemsSize + state.length + 80 * (this.#table.size + 2),
+      commitFixedSize + smallItemsSize + state.length + 80 * (this.#sealed.count + 2),
     )
-    const gone = dropped.flatMap((number) => this.#table.get(number) ?? [])
-    for (const number of dropped) this.#table.delete(number)
-    const table = [...this.#table.values()]
-    const older = new Set(table.map(({ generation }) => generation))
-    this.#wrappedKeys = this.#wrappedKeys.filter(({ generation }) => older.has(generation))
-    const keys = this.#wrappedKeys.length === 0 ? {} : { keys: this.#wrappedKeys }
-    this.#write({ checkpoint: true }, { table, ...keys }, state)
+    const gone = this.#sealed.remove(dropped)
+    this.#write({ checkpoint: true }, this.#sealed.items(), state)
     this.#sync()
     this.#checkpoint = {
       ...this.#chain,
@@ -236,32 +222,16 @@ export class VolumeStore implements FrameStore {
 
   segments(): SegmentInfo[] {
     const { id, offset } = this.#writer
-    const sealed = [...this.#table.values()]
-      .filter(({ number }) => !this.#released.includes(number))
-      .map((entry) => ({
-        segment: entry.number,
-        size: entry.end,
-        sealed: true,
-        stale: entry.generation !== this.#generation,
-      }))
+    const sealed = this.#sealed.infos(this.#generation)
     return [...sealed, { segment: id.number, size: offset, sealed: false, stale: false }]
   }
 
   release(segment: number): void {
-    if (!this.#table.has(segment) || this.#released.includes(segment))
-      throw new TypeError(`segment ${segment} is not a sealed one in use`)
-    this.#released.push(segment)
+    this.#sealed.release(segment)
   }
 
   frames(segment: number, visit: (kind: FrameKind, place: Readonly<Place>) => void): void {
-    const entry = this.#table.get(segment)
-    if (entry === undefined) throw new TypeError(`segment ${segment} is not a sealed one in use`)
-    const scanned = openScanned(this.#context, entry, false)
-    try {
-      visitFrames(scanned, entry, visit)
-    } finally {
-      closeScanned(this.#context, scanned)
-    }
+    this.#sealed.visit(segment, visit)
   }
 
   space(): { readonly free: number; readonly total: number } {
@@ -289,14 +259,11 @@ export class VolumeStore implements FrameStore {
     this.#usable()
     const { keys, header } = this.#context
     if (keys === undefined) throw new TypeError("a volume without its key cannot be rekeyed")
-    const older = new Set([...this.#table.values()].map(({ generation }) => generation))
-    older.add(this.#generation)
-    const wrapped = [...older]
-      .toSorted((a, b) => a - b)
-      .map((generation) => wrapOldKey(newKey, header, generation, keys.get(generation)))
+    const older = [...this.#sealed.generations().add(this.#generation)].toSorted((a, b) => a - b)
+    const wrapped = older.map((old) => wrapOldKey(newKey, header, old, keys.get(old)))
     const generation = this.#generation + 1
     keys.add(generation, newKey)
-    this.#wrappedKeys = wrapped
+    this.#sealed.wrappedKeys = wrapped
     this.#rollOver(generation, { keys: wrapped })
     this.#sync()
     this.#anchored(() => this.#options.freshness.anchor())
@@ -332,8 +299,7 @@ export class VolumeStore implements FrameStore {
     } finally {
       this.#room.close()
       this.#cache.close()
-      for (const { writer } of this.#unsynced) disk.close(writer.fd)
-      this.#unsynced = []
+      this.#full.close()
       this.#writer.close()
       disk.close(this.#writer.fd)
       this.#failure = new CofferError("fault", "the store is closed")
@@ -352,7 +318,7 @@ export class VolumeStore implements FrameStore {
 
   #idOf(segment: number): SegmentId | undefined {
     if (segment === this.#writer.id.number) return this.#writer.id
-    return this.#table.get(segment)
+    return this.#sealed.get(segment)
   }
 
   /** What the next commit lists of the frames so far and of one more. */
@@ -440,15 +406,7 @@ export class VolumeStore implements FrameStore {
   }
 
   #rollOver(generation: number, items: StoreItems): void {
-    if (this.#table.size + 2 > maxSegmentCount)
-      throw new CofferError(
-        "io",
-        `the volume has ${maxSegmentCount} segments, the most there can be`,
-        {
-          facts: { errno: "ENOSPC" },
-          hint: "delete files and let `coffer volume compact` run",
-        },
-      )
+    if (this.#sealed.count + 2 > maxSegmentCount) throw tooManySegments()
     const writer = this.#writer
     const number = writer.id.number + 1
     const file = this.#attempt(() => this.#room.take())
@@ -456,10 +414,9 @@ export class VolumeStore implements FrameStore {
     this.#write({}, { next }, nothing)
     this.#attempt(() => writer.write())
     const end = writer.offset
-    this.#table.set(writer.id.number, { ...writer.id, end, lastTag: this.#chain.tag })
-    this.#unsynced.push({ writer, end })
-    this.#tableSize += end
-    this.#room.scale(this.#tableSize)
+    this.#sealed.add({ ...writer.id, end, lastTag: this.#chain.tag })
+    this.#full.add(writer.fd, end)
+    this.#room.scale(this.#sealed.size)
     this.#generation = generation
     this.#begin(file, number, { ...writer.id, end }, items)
     writer.close()
@@ -471,15 +428,11 @@ export class VolumeStore implements FrameStore {
     this.#attempt(() => {
       this.#ahead.prepare(disk, this.#writer, this.#options.segmentSize, this.#options.now())
       this.#writer.write()
-      for (const { writer } of this.#unsynced) disk.sync(writer.fd)
+      this.#full.sync()
       disk.sync(this.#writer.fd)
       if (this.#newNames) disk.syncDirectory()
       this.#newNames = false
-      for (const { writer, end } of this.#unsynced) {
-        disk.trim(writer.fd, end)
-        disk.close(writer.fd)
-      }
-      this.#unsynced = []
+      this.#full.finish()
     })
     this.#durable = this.#chain.sequence
     this.#anchored(() => this.#options.freshness.durable(this.#anchorState()))
@@ -513,14 +466,7 @@ export class VolumeStore implements FrameStore {
   }
 
   #fail(cause: unknown): CofferError {
-    const known = cause instanceof CofferError ? cause : undefined
-    const what = known?.message ?? String(cause)
-    this.#failure = new CofferError("io", `${what}: the volume is read-only now`, {
-      cause,
-      facts: { ...known?.facts },
-      reason: "write-failed",
-      hint: "what was synced before is safe; check the disk, then mount again",
-    })
+    this.#failure = writeFailed(cause)
     return this.#failure
   }
 
@@ -544,9 +490,8 @@ export class VolumeStore implements FrameStore {
         size: entry.end,
       })
       this.#cache.forget(entry.number)
-      this.#tableSize -= entry.end
     }
-    this.#room.scale(this.#tableSize)
+    this.#room.scale(this.#sealed.size)
     this.#collect(false)
   }
 
