@@ -15,10 +15,16 @@ export class Linger {
   /** Waits to sleep through before looking is tried again. */
   #skip = 0
   #patience = 1
+  readonly #alone: boolean
+
+  /** `processors` that this thread may run on: with one alone, who looks keeps the caller from running. */
+  constructor(processors: number) {
+    this.#alone = processors < 2
+  }
 
   /** Milliseconds to look for before this wait; 0: sleep at once. `due`: there is other work to do. */
   begin(due: boolean): number {
-    if (due) return 0
+    if (due || this.#alone) return 0
     if (this.#skip === 0) return this.#window
     this.#skip -= 1
     return 0

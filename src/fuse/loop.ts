@@ -1,4 +1,5 @@
 // Hot path: receive, handle, send; the thread that runs it does nothing else.
+import { availableParallelism } from "node:os"
 import { CofferError } from "../errors.ts"
 import type { FileSystem } from "./filesystem.ts"
 import { Linger } from "./linger.ts"
@@ -47,7 +48,7 @@ class Loop {
   readonly #control: LoopControl
   readonly #session: Session
   readonly #reads: ReadBatch
-  readonly #linger = new Linger()
+  readonly #linger = new Linger(availableParallelism())
   readonly #serveRead = (size: number, since: number): void => this.#serve(size, since)
   /** When `tick` is due on an idle loop, and on a busy one. */
   #idleTickAt = 0
