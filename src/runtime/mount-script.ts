@@ -33,8 +33,10 @@ export interface ScriptInput {
 }
 
 export const firstDevice = 3
-// The shell closes descriptors of one digit only, and one that stays open in runc would keep a dead shield's mounts hanging.
-const mostMounts = 10 - firstDevice
+/** The shell closes descriptors of one digit only, and one that stays open in runc would keep a dead shield's mounts hanging. */
+const firstUnclosed = 10
+/** So many threads, each with its caches: more would be a mistake in coffer.yaml. */
+const mostMounts = 65
 
 /** Exit status of the child when a mount failed; the words are in the folder's `mount.log`. */
 export const mountFailed = 113
@@ -48,7 +50,7 @@ export function mountScript(input: ScriptInput): string {
   if (mounts.length > mostMounts)
     throw new CofferError(
       "config",
-      `regions: wanted at most ${mostMounts - 1} volumes in one container, found ${mounts.length - 1}`,
+      `regions: wanted at most ${mostMounts - 1} with a store of their own in one container, found ${mounts.length - 1}`,
     )
   const root = `${place}/root`
   const lower = upper === undefined ? root : `${place}/lower`
@@ -68,8 +70,24 @@ export function mountScript(input: ScriptInput): string {
   }
   if (measured !== undefined) steps.push(["mount", "--bind", root, measured])
   const made = steps.map(line).join(" && ")
-  const closed = mounts.map((_, i) => `${firstDevice + i}<&-`).join(" ")
-  return `{ ${made}; } 2>${quote(`${place}/mount.log`)} || exit ${mountFailed}\nexec ${line(command)} ${closed}\n`
+  const end = firstDevice + mounts.length
+  const closed = mounts
+    .map((_, i) => firstDevice + i)
+    .filter((fd) => fd < firstUnclosed)
+    .map((fd) => `${fd}<&-`)
+  const last = [...closing(end), ...command]
+  return `{ ${made}; } 2>${quote(`${place}/mount.log`)} || exit ${mountFailed}\nexec ${line(last)} ${closed.join(" ")}\n`
+}
+
+const closeAndBecome = `
+const [end, ...argv] = process.argv.slice(1)
+for (let fd = ${firstUnclosed}; fd < Number(end); fd += 1) require("node:fs").closeSync(fd)
+process.execve(argv[0], argv, process.env)`
+
+/** What closes the others, up to `end`, and becomes the command: only where there are so many. */
+function closing(end: number): string[] {
+  if (end <= firstUnclosed) return []
+  return [process.execPath, "--no-warnings", "-e", closeAndBecome, "--", String(end)]
 }
 
 function layerSteps({ lower, merged, owner }: ScriptLayer, layer: string): string[][] {

@@ -184,11 +184,11 @@ function run(home: string, ...args: readonly string[]): Ran {
   })
 }
 
-async function protect(name: string, text: string): Promise<string> {
+async function protect(name: string, text: string, source = "source"): Promise<string> {
   writeFileSync(join(folder, `${name}.yaml`), text)
   const made = await coffer(
     "protect",
-    `oci:${folder}/source:1`,
+    `oci:${folder}/${source}:1`,
     `oci:${folder}/${name}:1`,
     "-f",
     join(folder, `${name}.yaml`),
@@ -254,6 +254,8 @@ void describe("the table of regions", { skip: lacks() }, () => {
     }
   })
 
+  test("more regions than descriptors of one digit", manyRegions)
+
   for (const [what, region, message] of refusals)
     test(`refused: ${what}`, async () => {
       const file = join(folder, "refused.yaml")
@@ -269,3 +271,21 @@ void describe("the table of regions", { skip: lacks() }, () => {
       assert.ok(!existsSync(join(folder, "refused")))
     })
 })
+
+async function manyRegions(): Promise<void> {
+  const places = Array.from({ length: 12 }, (_, i) => `/many/${i}`)
+  const files = Object.fromEntries(places.map((path) => [`${path}/file`, `content of ${path}\n`]))
+  makeTinyImage(join(folder, "source-many"), files)
+  const shell = `for place in "$@"; do cat $place/file; done; ls /proc/self/fd`
+  const argv = JSON.stringify(["/bin/sh", "-c", shell, "sh", ...places])
+  const lines = places.map(
+    (path) => `  - { path: ${path}, protection: encrypted, lifetime: ephemeral }`,
+  )
+  const text = `version: 1\nname: many\nservice: { argv: ${argv} }\nenv: { set: { PATH: /bin } }\nregions:\n${lines.join("\n")}\n`
+  const made = await protect("many", text, "source-many")
+  const ran = run("one", made, "--keys", "table.keys")
+  assert.equal(ran.status, 0, ran.stderr)
+  for (const path of places) assert.ok(ran.stdout.includes(`content of ${path}\n`), ran.stdout)
+  // Of `ls`: its own, and none of ours.
+  assert.match(ran.stdout, /\n0\n1\n2\n3\n$/)
+}
