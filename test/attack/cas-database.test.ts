@@ -3,6 +3,7 @@ import assert from "node:assert/strict"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { after, test } from "node:test"
+import { toHex } from "../../src/bytes/index.ts"
 import { directTransport } from "../../src/cas/embedded.ts"
 import {
   CasClient,
@@ -59,7 +60,7 @@ function rollback(reason: string): (error: unknown) => boolean {
   }
 }
 
-test("single rows put back under a running CAS: a tag, a policy, a secret, a used act, a log entry", async () => {
+test("single rows put back under a running CAS: a tag, a policy, a secret, a used challenge", async () => {
   const cas = await running("rows")
   const grant = await grantOf(cas)
   await cas.client.moveTag("shop", grant, grant, at(1))
@@ -92,6 +93,29 @@ test("single rows put back under a running CAS: a tag, a policy, a secret, a use
   await harm("volumes", "shop/data/0", tag, "row-older")
   await harm("policies", "shop", policy, "row-older")
   await harm("secrets", "shop/token", secret, "row-older")
+  let nonce = ""
+  let evidence: unknown
+  await cas.client.attest({
+    policy: "shop",
+    service: "web",
+    volumes: [],
+    makeEvidence: (binding) => {
+      nonce = toHex(binding.nonce)
+      evidence = cas.node.evidence(binding)
+      return evidence
+    },
+  })
+  disk.exec("DELETE FROM nonces")
+  await assert.rejects(
+    cas.cas.attest({
+      policy: "shop",
+      service: "web",
+      volumes: [],
+      nonce,
+      evidence,
+    }),
+    rollback("row-older"),
+  )
   disk.prepare("DELETE FROM volumes WHERE key = 'shop/data/0'").run()
   await assert.rejects(grantOf(cas), rollback("row-older"))
   disk.close()

@@ -168,14 +168,17 @@ function replaceFile(file: string, text: string): void {
 function summary({ act, signatures }: SignedAct): string[] {
   const { body, cas, expires } = act
   const known = body.verb === "put-policy" ? documentOf(body).access.keys : {}
-  const nameOf = (key: string): string =>
-    Object.entries(known).find(([, value]) => value === key)?.[0] ?? "a key that the policy shows"
+  const nameOf = (key: string): string => {
+    const name = Object.entries(known).find(([, value]) => value === key)?.[0]
+    if (name !== undefined) return ` (${name})`
+    return body.verb === "put-policy" ? " (not in the new document)" : ""
+  }
   return [
     `${body.verb} ${act.policy}`,
     `  CAS        ${cas}`,
     `  until      ${new Date(expires * 1000).toISOString()}`,
     ...detail(act.policy, body),
-    ...signatures.map(({ key }) => `  signed by  ${key} (${nameOf(key)})`),
+    ...signatures.map(({ key }) => `  signed by  ${key}${nameOf(key)}`),
     ...(signatures.length === 0 ? ["  signed by  nobody yet"] : []),
   ]
 }
