@@ -68,7 +68,7 @@ function identity({ mrEnclave, signature, manifest, sizes }: SealedReport): stri
   const rows: [string, string][] = [
     ["MrEnclave", mrEnclave],
     ["Signature", signature === null ? "none" : `MrSigner ${String(signature["mrSigner"])}`],
-    ["Source image", manifest.source?.image ?? "none: made from files"],
+    ["Source image", sourceOf(manifest)],
     ["Runs", `${command} as ${uid}:${gid} in ${manifest.cwd}`],
     ["From the host", fromHost(manifest)],
     [
@@ -81,6 +81,12 @@ function identity({ mrEnclave, signature, manifest, sizes }: SealedReport): stri
     ([name, value]) => `<tr><th>${name}</th><td class="mono">${escapeHtml(value)}</td></tr>`,
   )
   return `<table>${body.join("")}</table>`
+}
+
+function sourceOf({ source, regions }: SealedReport["manifest"]): string {
+  if (source !== undefined) return source.image
+  const renewable = regions.some((region) => region.kind === "image" && region.tag === undefined)
+  return renewable ? "not measured: content of a region may be renewed" : "none: made from files"
 }
 
 /** All that the host may choose of how the service runs. */
