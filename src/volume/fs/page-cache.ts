@@ -211,12 +211,20 @@ export class PageCache {
     if (page.parent === undefined) return true
     if (page.heat > 0) {
       page.heat -= 1
-      if (!page.dirty) page.shrink()
+      if (!page.dirty) this.#shrink(page)
       return true
     }
     if (page.dirty && !this.#writable) return true
     if (page.dirty) this.write(page)
     return false
+  }
+
+  #shrink(page: Page): void {
+    const { capacity, leastCapacity } = page
+    if (leastCapacity === capacity) return
+    const other = this.#take(0, leastCapacity)
+    page.exchange(other)
+    this.#give(other)
   }
 
   #drop(page: Page): void {

@@ -71,25 +71,37 @@ export class Page {
     return pageSize - this.#shift
   }
 
-  /** Gives the page another memory, which holds all that it has. */
-  #move(capacity: number): void {
-    this.#use.size += capacity - this.capacity
+  /** Makes the memory as large as the page can be. */
+  #grow(): void {
+    this.#use.size += this.#shift
     const { bytes, heap } = this
-    const old = this.#shift
-    const memory = new ArrayBuffer(capacity)
+    const memory = new ArrayBuffer(pageSize)
     this.bytes = Buffer.from(memory)
     this.words = new Uint32Array(memory)
-    this.#shift = pageSize - capacity
     this.bytes.set(bytes.subarray(0, headerSize + this.count * entrySize), 0)
-    this.bytes.set(bytes.subarray(heap - old, pageSize - old), heap - this.#shift)
+    this.bytes.set(bytes.subarray(heap - this.#shift), heap)
+    this.#shift = 0
   }
 
-  /** Makes the memory as small as it can be. */
-  shrink(): void {
-    const capacity = capacityFor(this.used)
-    if (capacity === this.capacity) return
+  /** How much memory would do. */
+  get leastCapacity(): number {
+    return capacityFor(this.used)
+  }
+
+  /** Takes the memory of an unused page, which gets ours: nothing is left for the garbage collector. */
+  exchange(other: Page): void {
     this.sweep()
-    this.#move(capacity)
+    const { bytes, words } = this
+    const shift = this.#shift
+    this.#use.size += other.capacity - this.capacity
+    this.bytes = other.bytes
+    this.words = other.words
+    this.#shift = other.#shift
+    this.bytes.set(bytes.subarray(0, headerSize + this.count * entrySize), 0)
+    this.bytes.set(bytes.subarray(this.heap - shift, pageSize - shift), this.heap - this.#shift)
+    other.bytes = bytes
+    other.words = words
+    other.#shift = shift
   }
 
   /** As a new page: a leaf that was dropped is used again, so that looks make no garbage. */
@@ -189,7 +201,7 @@ export class Page {
   /** Makes an entry with room for a value and returns where that stands. The caller has checked `fits`. */
   insert(index: number, hi: number, lo: number, size: number): number {
     const room = aligned(size)
-    if (this.#shift > 0) this.#move(pageSize)
+    if (this.#shift > 0) this.#grow()
     if (headerSize + (this.count + 1) * entrySize > this.heap - room) this.sweep()
     const words = this.words
     const k = headerWords + index * entryWords
@@ -213,7 +225,7 @@ export class Page {
       return this.valueAt(index)
     }
     if (this.used - old + room > pageSize) return -1
-    if (this.#shift > 0) this.#move(pageSize)
+    if (this.#shift > 0) this.#grow()
     this.garbage += old
     this.words[k] = 0
     if (headerSize + this.count * entrySize > this.heap - room) this.sweep()
