@@ -144,7 +144,9 @@ async function serve(
     created(status)
     await enclave.ended
   } catch (error) {
+    // Nobody may be there to hear of the container: a launcher that was killed.
     enclave?.stop()
+    deleteOrphan(order)
     throw error
   } finally {
     monitor.end()
