@@ -1,8 +1,15 @@
-import { closeSync, createReadStream, fsyncSync, openSync, statSync, writeSync } from "node:fs"
+import {
+  closeSync,
+  createReadStream,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  statSync,
+  writeSync,
+} from "node:fs"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { Command } from "commander"
-import { loadCollateral } from "../../attest/index.ts"
 import {
   type Cas,
   type CasServer,
@@ -15,6 +22,7 @@ import {
 import { CofferError, fromSystem } from "../../errors.ts"
 import { bindToTpm, masterKey, type TpmOptions } from "../cas-master.ts"
 import { type CasOptions, collect, dataDir, withCasOptions, withClient } from "../cas-options.ts"
+import { FreshCollateral } from "../fresh-collateral.ts"
 import type { Io } from "../io.ts"
 import { progressBar } from "../progress.ts"
 import { signalled } from "../signalled.ts"
@@ -81,8 +89,18 @@ async function open(options: StoreOptions, io: Io, create: boolean): Promise<Cas
     master: await masterKey(keyFile, options, create),
     create,
     creators: options.createKey ?? [],
-    evidence: collateral.length === 0 ? {} : { collateral: loadCollateral(collateral) },
+    evidence: collateral.length === 0 ? {} : renewed(collateral, io),
   })
+}
+
+/** A CAS runs for longer than collateral lasts: each verification takes what its operator has put there. */
+function renewed(paths: readonly string[], io: Io) {
+  const fresh = new FreshCollateral(paths, (line) => io.warn(line))
+  return {
+    get collateral() {
+      return fresh.collateral
+    },
+  }
 }
 
 async function withCas<T>(
@@ -382,8 +400,11 @@ function linesOf(file: string): AsyncIterable<string> {
 
 function openOld(file: string): number {
   try {
-    return openSync(file, "r")
+    const fd = openSync(file, "r")
+    if (!fstatSync(fd).isDirectory()) return fd
+    closeSync(fd)
   } catch (error) {
     throw fromSystem(error, file)
   }
+  throw new CofferError("config", `${file}: wanted a backup, found a directory`)
 }
