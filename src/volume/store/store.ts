@@ -11,7 +11,6 @@ import {
   type StoreItems,
   type TableEntry,
 } from "./commit.ts"
-import type { Entropy } from "./entropy.ts"
 import {
   frameHeaderSize,
   kindCode,
@@ -22,9 +21,7 @@ import {
   type SegmentId,
   segmentHeaderSize,
 } from "./format.ts"
-import type { FreshnessKeeper } from "./freshness.ts"
 import { FullFiles } from "./full-files.ts"
-import type { Garbage } from "./garbage.ts"
 import { wrapOldKey } from "./keys.ts"
 import { takeRekeyRequest } from "./rekey-request.ts"
 import type { Recovered } from "./replay.ts"
@@ -34,16 +31,8 @@ import { SegmentCache } from "./segment-cache.ts"
 import { RunBuffer, SegmentWriter } from "./segment-writer.ts"
 import { segmentPath, type VolumeContext } from "./segments.ts"
 import { tooManySegments, writeFailed } from "./write-failed.ts"
+import type { WriterOptions } from "./writer-options.ts"
 import { ZeroAhead } from "./zero-ahead.ts"
-
-export interface WriterOptions {
-  readonly segmentSize: number
-  readonly freshness: FreshnessKeeper
-  readonly garbage: Garbage
-  /** Milliseconds since 1970. */
-  readonly now: () => number
-  readonly entropy: Entropy
-}
 
 /** Where the chain stands: the newest commit. */
 interface ChainEnd {
