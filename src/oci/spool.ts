@@ -5,7 +5,8 @@ import { join } from "node:path"
 import { Readable, type Transform } from "node:stream"
 import { pipeline } from "node:stream/promises"
 import { createGunzip, createZstdDecompress } from "node:zlib"
-import { CofferError, fromSystem, isErrno } from "../errors.ts"
+import { CofferError, fromSystem } from "../errors.ts"
+import { scratchError } from "../sys/index.ts"
 import { type BlobStore, locate, piecesOf, type Unverified, wrongDigest } from "./blobs.ts"
 import { type Descriptor, mediaTypes, shown } from "./documents.ts"
 import type { LayerCache } from "./layer-cache.ts"
@@ -221,6 +222,17 @@ export async function spoolStream(input: AsyncIterable<Uint8Array>, what: string
 /** 1 TiB: a pipe ends by itself, the disk ends before. */
 const pipeLimit = 2 ** 40
 
+function unnamedFile(what: string): number {
+  const path = join(tmpdir(), `coffer-spool-${randomUUID()}`)
+  try {
+    const fd = openSync(path, "wx+", 0o600)
+    unlinkSync(path)
+    return fd
+  } catch (error) {
+    throw scratchError(error, `${what}: temporary file`)
+  }
+}
+
 class SpoolWriter implements Spool {
   readonly fd: number
   size = 0
@@ -228,9 +240,7 @@ class SpoolWriter implements Spool {
   readonly #what: string
 
   constructor(limit: number, what: string) {
-    const path = join(tmpdir(), `coffer-spool-${randomUUID()}`)
-    this.fd = openSync(path, "wx+", 0o600)
-    unlinkSync(path)
+    this.fd = unnamedFile(what)
     this.#limit = limit
     this.#what = what
   }
@@ -250,8 +260,7 @@ class SpoolWriter implements Spool {
         at += writeSync(this.fd, chunk, at, chunk.length - at, this.size + at)
       }
     } catch (error) {
-      const hint = isErrno(error, "ENOSPC") ? `make room in ${tmpdir()} or set TMPDIR` : undefined
-      throw fromSystem(error, `${this.#what}: temporary file`, hint)
+      throw scratchError(error, `${this.#what}: temporary file`)
     }
     this.size += chunk.length
   }

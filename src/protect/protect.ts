@@ -1,6 +1,4 @@
-import { closeSync, mkdtempSync, openSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { closeSync, openSync, rmSync } from "node:fs"
 import { writeBinfs } from "../binfs/index.ts"
 import { toHex } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
@@ -32,6 +30,7 @@ import {
   writeAll,
   writeSealed,
 } from "../seal/index.ts"
+import { makeScratch } from "../sys/index.ts"
 import type { DirectoryNode, OnProgress } from "../tree/index.ts"
 import type { ByteSource } from "../verity/index.ts"
 import { serviceDefaults } from "./defaults.ts"
@@ -92,17 +91,20 @@ const architectures = { "x86-64": "amd64", aarch64: "arm64" } as const
 
 /** Image in, protected image out. Nothing is left behind when it fails. */
 export async function protectImage(input: ProtectInput): Promise<ProtectResult> {
-  const scratch = mkdtempSync(join(tmpdir(), "coffer-protect-"))
-  const image = await openImage(input.from, { platform: hostPlatform(), input: input.input })
+  const scratch = makeScratch("coffer-protect-")
   try {
-    const tree = await imageTree(image, input.progress("reading layers"), { cache: input.cache })
+    const image = await openImage(input.from, { platform: hostPlatform(), input: input.input })
     try {
-      return await protectTree(input, image, tree.root, scratch)
+      const tree = await imageTree(image, input.progress("reading layers"), { cache: input.cache })
+      try {
+        return await protectTree(input, image, tree.root, scratch)
+      } finally {
+        tree.close()
+      }
     } finally {
-      tree.close()
+      image.close()
     }
   } finally {
-    image.close()
     rmSync(scratch, { recursive: true, force: true })
   }
 }

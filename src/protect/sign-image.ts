@@ -1,10 +1,10 @@
-import { closeSync, mkdtempSync, openSync, rmSync } from "node:fs"
-import { tmpdir } from "node:os"
+import { closeSync, openSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { CofferError } from "../errors.ts"
 import type { ImageReference, SourceImage } from "../oci/index.ts"
 import { openFile, readSealed, type SignInput, signSealed, writeAll } from "../seal/index.ts"
 import type { SigstructClaims } from "../sgx/index.ts"
+import { makeScratch, scratchError } from "../sys/index.ts"
 import { type Content, type OnProgress, readPieces } from "../tree/index.ts"
 import { deliver, type Output } from "./deliver.ts"
 import { addSealed, annotationKeys, contentOfFd, writeProtectedImage } from "./image.ts"
@@ -24,7 +24,7 @@ export interface SignImageInput {
  * The result is, byte for byte, what `protect` with this key would have made.
  */
 export async function signImage(input: SignImageInput): Promise<SigstructClaims> {
-  const scratch = mkdtempSync(join(tmpdir(), "coffer-sign-"))
+  const scratch = makeScratch("coffer-sign-")
   try {
     const path = join(scratch, "sealed")
     const service = await openService(input.reference, input.input, input.onProgress)
@@ -52,12 +52,16 @@ function sameName(reference: ImageReference, { tag }: SourceImage): ImageReferen
 }
 
 function copyOut(content: Content, path: string): void {
-  const fd = openSync(path, "wx", 0o600)
   try {
-    for (const { bytes, position } of readPieces(content, { offset: 0, size: content.size }))
-      writeAll(fd, bytes, position)
-  } finally {
-    closeSync(fd)
+    const fd = openSync(path, "wx", 0o600)
+    try {
+      for (const { bytes, position } of readPieces(content, { offset: 0, size: content.size }))
+        writeAll(fd, bytes, position)
+    } finally {
+      closeSync(fd)
+    }
+  } catch (error) {
+    throw scratchError(error, "the sealed binary: temporary file")
   }
 }
 

@@ -3,18 +3,17 @@ import {
   constants,
   fstatSync,
   lstatSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   rmSync,
   writeSync,
 } from "node:fs"
-import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { utf8OfByteString } from "../bytes/index.ts"
 import { CofferError, fromSystem, isErrno } from "../errors.ts"
 import { type StoredRegion, storesPath } from "../protect/index.ts"
-import { lookup, readPieces, walk } from "../tree/index.ts"
+import { makeScratch, scratchError } from "../sys/index.ts"
+import { type Content, lookup, readPieces, walk } from "../tree/index.ts"
 import type { FileExtent } from "../volume/index.ts"
 
 /** The stores of an image's regions, by name, in open files: whatever becomes of the image, these are read. */
@@ -108,8 +107,7 @@ export class RegionStores {
       const node = lookup(files, path)
       if (node?.kind !== "file") continue
       const { size } = node.content
-      for (const { bytes, position } of readPieces(node.content, { offset: 0, size }))
-        writeAll(fd, bytes, offset + position)
+      writePieces(fd, node.content, offset)
       const place = `/proc/self/fd/${fd}`
       extents.push({ name: utf8OfByteString(path.slice(1)), path: place, offset, size })
       offset += size
@@ -142,11 +140,20 @@ function openRegular(path: string): number | undefined {
 }
 
 function unnamedFile(): number {
-  const directory = mkdtempSync(join(tmpdir(), "coffer-store-"))
+  const directory = makeScratch("coffer-store-")
   try {
     return openSync(join(directory, "store"), "wx+", 0o600)
   } finally {
     rmSync(directory, { recursive: true, force: true })
+  }
+}
+
+function writePieces(fd: number, content: Content, at: number): void {
+  try {
+    for (const { bytes, position } of readPieces(content, { offset: 0, size: content.size }))
+      writeAll(fd, bytes, at + position)
+  } catch (error) {
+    throw scratchError(error, "a region's store: temporary file")
   }
 }
 

@@ -143,6 +143,9 @@ function wordsOf(command: string, file: string, fresh: string): string[] {
     "LARGE-TREE": at("large-tree"),
     "LARGE-VOLUME": at("large-volume"),
     BINFS: at("binfs"),
+    PROTECTED: at("protected"),
+    ARCHIVE: at("archive"),
+    PACKED: at("large.tar.gz"),
     YAML: at("c.yaml"),
   }
   const names = Object.keys(values).toSorted((a, b) => b.length - a.length)
@@ -166,14 +169,15 @@ const isRoot = process.getuid?.() === 0
 
 function program(
   words: readonly string[],
-  how: { readonly uid?: number; readonly cwd?: string } = {},
+  { uid, tmp }: { readonly uid?: number; readonly tmp?: string } = {},
 ) {
+  const own = { COFFER_FROM_SOURCE: "1", XDG_DATA_HOME: at("data-home") }
   return spawnSync(launcher, words, {
     encoding: "utf8",
-    env: { ...process.env, COFFER_FROM_SOURCE: "1", XDG_DATA_HOME: at("data-home") },
+    env: { ...process.env, ...own, ...(tmp === undefined ? {} : { TMPDIR: tmp }) },
     timeout: 60_000,
     maxBuffer: 1 << 28,
-    ...how,
+    ...(uid === undefined ? {} : { uid }),
   })
 }
 
@@ -255,6 +259,45 @@ void describe("bad places", { skip: !isRoot && "needs root: mounts, and another 
       assert.equal(complaint({ code: wanted, err: stderr, out: [stdout] }), undefined, stderr)
       assert.match(stderr, /permission denied|wanted root/i)
     })
+})
+
+/** What is copied to the folder of temporary files, and does not go in. */
+const copiers = [
+  "protect docker-archive:ARCHIVE oci:NEW/out:1",
+  "protect oci:LARGE:1 oci-archive:NEW/out",
+  "sign oci:PROTECTED:1 --key SIGN",
+  "run oci:PROTECTED:1",
+  "binfs create PACKED NEW/out",
+]
+
+async function makeCopied(): Promise<void> {
+  const from = `oci:${at("large")}:1`
+  await good("protect", from, `oci:${at("protected")}:1`, "-f", at("c.yaml"))
+  spawnSync("gzip", ["-k", "-1", at("large.tar")])
+  spawnSync("skopeo", ["copy", "-q", from, `docker-archive:${at("archive")}:x:1`])
+}
+
+void describe("no room for temporary files", {
+  skip: (!isRoot || spawnSync("skopeo", ["--version"]).status !== 0) && "needs root and skopeo",
+}, () => {
+  before(makeCopied)
+
+  for (const where of ["full", "missing"])
+    for (const command of copiers)
+      test(`TMPDIR ${where}: ${command}`, (t) => {
+        const [fresh, small] = [mkdtempSync(at("new-")), mkdtempSync(at("small-"))]
+        if (where === "full") {
+          spawnSync("mount", ["-t", "tmpfs", "-o", "size=256k", "tmpfs", small])
+          t.after(() => spawnSync("umount", ["-l", small]))
+        } else rmSync(small, { recursive: true })
+        const { status, stdout, stderr } = program(wordsOf(command, "", fresh), { tmp: small })
+        const wanted = command.startsWith("run") ? 125 : where === "full" ? 7 : 6
+        assert.equal(status, wanted, stdout + stderr)
+        assert.equal(complaint({ code: wanted, err: stderr, out: [stdout] }), undefined, stderr)
+        assert.match(stderr, /TMPDIR/)
+        if (where === "full") assert.deepEqual(readdirSync(small), [])
+        assert.deepEqual(readdirSync(fresh), [])
+      })
 })
 
 void describe("output that nobody reads, and ^C", () => {

@@ -1,5 +1,5 @@
-import { closeSync, mkdtempSync, openSync, rmSync, statSync, unlinkSync, writeSync } from "node:fs"
-import { homedir, tmpdir } from "node:os"
+import { closeSync, openSync, rmSync, statSync, unlinkSync } from "node:fs"
+import { homedir } from "node:os"
 import { join, resolve } from "node:path"
 import { Command } from "commander"
 import { utf8OfByteString } from "../../bytes/index.ts"
@@ -16,6 +16,8 @@ import {
   runAlone,
   withStores,
 } from "../../runtime/index.ts"
+import { writeAll } from "../../seal/index.ts"
+import { makeScratch, scratchError } from "../../sys/index.ts"
 import { lookup, readPieces } from "../../tree/index.ts"
 import type { Io } from "../io.ts"
 import { wholeNumber } from "../numbers.ts"
@@ -208,17 +210,25 @@ function isFile(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isFile() === true
 }
 
-function copied(content: Parameters<typeof readPieces>[0]): MeasuredFile {
-  const directory = mkdtempSync(join(tmpdir(), "coffer-run-"))
-  const path = join(directory, "service")
+function writePrivate(path: string, content: Parameters<typeof readPieces>[0]): void {
   try {
     const fd = openSync(path, "wx", 0o600)
     try {
-      for (const { bytes } of readPieces(content, { offset: 0, size: content.size }))
-        writeSync(fd, bytes)
+      for (const { bytes, position } of readPieces(content, { offset: 0, size: content.size }))
+        writeAll(fd, bytes, position)
     } finally {
       closeSync(fd)
     }
+  } catch (error) {
+    throw scratchError(error, "the sealed binary: temporary file")
+  }
+}
+
+function copied(content: Parameters<typeof readPieces>[0]): MeasuredFile {
+  const directory = makeScratch("coffer-run-")
+  const path = join(directory, "service")
+  try {
+    writePrivate(path, content)
     const file = openSealed(path)
     unlinkSync(path)
     return file
