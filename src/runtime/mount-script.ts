@@ -80,9 +80,10 @@ export function mountScript(input: ScriptInput): string {
 }
 
 const closeAndBecome = `
-const [end, ...argv] = process.argv.slice(1)
+const child = process
+const [end, ...argv] = child.argv.slice(1)
 for (let fd = ${firstUnclosed}; fd < Number(end); fd += 1) require("node:fs").closeSync(fd)
-process.execve(argv[0], argv, process.env)`
+child.execve(argv[0], argv, child.env)`
 
 /** What closes the others, up to `end`, and becomes the command: only where there are so many. */
 function closing(end: number): string[] {
