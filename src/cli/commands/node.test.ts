@@ -7,6 +7,7 @@ import { coffer } from "../../../test/support/cli.ts"
 import { buildDcap } from "../../../test/support/dcap.ts"
 import { buildSnp } from "../../../test/support/snp.ts"
 import { formatPem } from "../../der/index.ts"
+import { parsePolicy } from "../../policy/index.ts"
 import { createProgram } from "../program.ts"
 
 const folder = mkdtempSync(join(tmpdir(), "coffer-node-cli-"))
@@ -92,6 +93,26 @@ test("no configuration, no agent: what to do is said", async () => {
   const shown = await coffer("node", "serve", "--config", node("bad", "sgx", {}))
   assert.equal(shown.code, 2)
   assert.match(shown.err, /bad\.yaml:2:\d+: platform\.type: wanted insecure-sim or tdx/)
+})
+
+test("the platforms of docs/node.md are what a policy takes", () => {
+  const [, text = ""] =
+    /```yaml\n# platforms of a policy\n([^]*?)```/.exec(readFileSync("docs/node.md", "utf8")) ?? []
+  const hash = "aa".repeat(32)
+  const policy = parsePolicy(
+    `version: 1
+name: p
+services: { s: { measurements: ["${hash}"], platforms: [box, snp, azure, tdx] } }
+platforms:
+${text.replaceAll(/^/gm, "  ")}
+access: { keys: { k: "${hash}" }, update: { of: [k] } }
+`,
+    "docs/node.md",
+  )
+  assert.deepEqual(
+    Object.values(policy.platforms).map(({ type }) => type),
+    ["tpm2", "sev-snp", "azure", "tdx"],
+  )
 })
 
 test("every command line of docs/node.md is one, with its options", () => {
