@@ -81,7 +81,7 @@ test("every command in docs/policies.md works", () => {
 
 test("a CAS on an empty folder says what to do next, and that works", async () => {
   const listen = ["--listen", "127.0.0.1:0", "--page", "none"]
-  const cas = spawn("./coffer", ["cas", "serve", "--store", join(place, "own"), ...listen], {
+  const cas = spawn(resolve("coffer"), ["cas", "serve", "--store", join(place, "own"), ...listen], {
     env,
     stdio: ["ignore", "pipe", "pipe"],
   })

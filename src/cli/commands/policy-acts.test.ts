@@ -151,10 +151,10 @@ test("a reset that two must want; done once, whatever comes back later", async (
   await embedded.client.moveTag("shop", grant, grant, one)
   await embedded.client.moveTag("shop", grant, one, two)
   await embedded.close()
-  const restore = (tag: string, sequence: number, act: string) => [
-    ...["volume", "restore", "shop/data", "--to", tag, "--sequence", String(sequence)],
-    ...["--propose", path(act), ...as("alice"), ...cas],
-  ]
+  const restore = (tag: string, sequence: number, act: string) => {
+    const what = ["shop/data", "--to", tag, "--sequence", String(sequence)]
+    return ["volume", "restore", ...what, "--propose", path(act), ...as("alice"), ...cas]
+  }
   await good(...restore(one.tag, 1, "back.act"))
   await bad(5, /access\.restore: wanted 2 of/, ...submit(path("back.act")))
   const shown = await good("policy", "sign", path("back.act"), ...as("bob"))
