@@ -34,9 +34,10 @@ async function firstOutput({ engine, image, options }: Subject): Promise<number>
   const begin = performance.now()
   const child = spawn(program, words, { stdio: ["ignore", "pipe", "inherit"] })
   const ended = once(child, "exit")
-  await once(child.stdout, "data")
+  await Promise.race([once(child.stdout, "data"), ended])
   const took = performance.now() - begin
-  await ended
+  const [status] = (await ended) as [number | null]
+  if (status !== 0) throw new Error(`podman run ${image}: status ${status}`)
   return took
 }
 
@@ -74,10 +75,13 @@ async function main(): Promise<void> {
   if (lacksPodman() !== false) throw new Error(String(lacksPodman()))
   const folder = mkdtempSync(join(tmpdir(), "coffer-bench-start-"))
   const engine = new Podman(folder, { COFFER_INSECURE_CAS_DIR: join(folder, "cas") })
-  const plain = new Podman(folder, {}, "runc")
+  const plain = new Podman(join(folder, "runc"), {}, "runc")
   try {
     const config = { Cmd: ["/bin/sh", "-c", say], Env: ["PATH=/bin"] }
-    plain.load(layoutOf(tinyRoot({ regions: [] }), join(folder, "plain"), config), "localhost/plain:1")
+    plain.load(
+      layoutOf(tinyRoot({ regions: [] }), join(folder, "plain"), config),
+      "localhost/plain:1",
+    )
     engine.load(makeTinyService(join(folder, "sealed"), say).image, "localhost/sealed:1")
     const regions = [volumeRegion("data")]
     const withVolume = makeTinyService(join(folder, "volume"), say, { regions, name: "volume" })
@@ -99,6 +103,7 @@ async function main(): Promise<void> {
     if (!bundled) console.log("\nfrom the sources: npm run build, and measure again")
   } finally {
     engine.close()
+    plain.close()
     rmSync(folder, { recursive: true, force: true })
   }
 }

@@ -24,6 +24,7 @@ done
 `
 const image = "localhost/kill:1"
 const name = "kill"
+const startMs = 120_000
 
 /** What is killed while the service writes; `start`: something of a start, at any moment of it. */
 const victims = ["service", "shield", "monitor", "conmon", "cas", "all", "start"] as const
@@ -153,7 +154,11 @@ export class KillBench {
     const found = this.#processes()
     const one = found[this.#random.below(Math.max(found.length, 1))]
     if (one !== undefined) kill(one.pid)
-    await ended
+    const stuck = sleep(startMs, undefined, { ref: false }).then(() =>
+      assert.fail(`podman run hangs; killed: ${one?.what}`),
+    )
+    await Promise.race([ended, stuck])
+    stuck.catch(() => undefined)
   }
 
   async #kill(victim: Exclude<Victim, "start">): Promise<void> {
