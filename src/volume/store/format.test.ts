@@ -108,6 +108,7 @@ const commit: Commit = {
     ],
     keys: [{ generation: 0, sealed: Buffer.alloc(60, 11) }],
     restore: { from: bytes(12), to: bytes(13) },
+    seen: Buffer.alloc(148, 14),
   },
   records: Buffer.from("records"),
 }
