@@ -64,7 +64,7 @@ export function serviceArguments(
 
 // What engines set in every container, whoever asks or not. Everything else was asked for by somebody, who must know that it does not get in.
 const engineVariables =
-  /^(PATH|HOME|HOSTNAME|TERM|container|(https?|ftp|no|all)_proxy|(HTTPS?|FTP|NO|ALL)_PROXY|KUBERNETES_.*|[A-Z0-9_]+_SERVICE_(HOST|PORT(_.*)?)|[A-Z0-9_]+_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?|LISTEN_(PID|FDS|FDNAMES)|NOTIFY_SOCKET)$/
+  /^(PATH|HOME|HOSTNAME|TERM|container|(https?|ftp|no|all)_proxy|(HTTPS?|FTP|NO|ALL)_PROXY|KUBERNETES_.*|[A-Z0-9_]+_SERVICE_(HOST|PORT(_.*)?)|[A-Z0-9_]+_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?|LISTEN_(PID|FDS|FDNAMES)|NOTIFY_SOCKET|NSS_SDB_USE_CACHE)$/
 
 /** The environment: what the manifest sets, and of the engine's what it allows. */
 export function serviceEnvironment(
