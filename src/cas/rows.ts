@@ -1,7 +1,7 @@
 /** Hot path: every row of every request. */
 import { createCipheriv, createDecipheriv, hash } from "node:crypto"
 import { canonicalJson, type JsonValue, utf8 } from "../bytes/index.ts"
-import { hkdfSha256, hmacSha256, labelBytes, randomBytes } from "../crypto/index.ts"
+import { hkdfSha256, labelBytes, randomBytes } from "../crypto/index.ts"
 import { CofferError } from "../errors.ts"
 import type { Table } from "./store/backend.ts"
 
@@ -16,13 +16,14 @@ const none = new Uint8Array()
  * out. AAD is table and key: a row moved to another place does not open.
  */
 export class RowSealer {
-  readonly #rowKey: Uint8Array
+  readonly #deriveKey: (salt: Uint8Array) => Uint8Array
   readonly #weigh: (table: Table, key: string, sealed: Uint8Array) => string
   readonly #locate: (name: string) => string
 
   /** `master`: 32 bytes. */
   constructor(master: Uint8Array) {
-    this.#rowKey = hkdfSha256(master, none, labelBytes("casRowKey"), 32)
+    const derive = quickHmac(hkdfSha256(master, none, labelBytes("casRowKey"), 32))
+    this.#deriveKey = (salt) => Buffer.from(derive("", salt), "hex")
     const stateKey = hkdfSha256(master, none, labelBytes("casStateKey"), 32)
     const [weigh, locate] = [quickHmac(stateKey), quickHmac(stateKey, labelBytes("casRowPlace"))]
     this.#weigh = (table, key, sealed) => weigh(`${table}\0${key}\0`, sealed)
@@ -70,7 +71,7 @@ export class RowSealer {
   }
 
   #keyOf(salt: Uint8Array): Uint8Array {
-    return hmacSha256(this.#rowKey, salt.subarray(0, saltSize))
+    return this.#deriveKey(salt.subarray(0, saltSize))
   }
 
   /**
