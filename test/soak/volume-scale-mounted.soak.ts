@@ -183,7 +183,7 @@ async function measured(daemon: VolumeDaemon, total: number): Promise<Costs> {
 }
 
 async function reference(t: TestContext): Promise<{ few: Costs; mount: number }> {
-  const daemon = await VolumeDaemon.create()
+  const daemon = await VolumeDaemon.create({ bundled: true })
   t.after(() => daemon.end())
   await daemon.start()
   await addFiles(daemon.mount, 2 * perDirectory)
@@ -195,11 +195,12 @@ async function reference(t: TestContext): Promise<{ few: Costs; mount: number }>
 }
 
 test("a million files and 20 GiB in one mounted volume", { skip: cannotServe() }, async (t) => {
-  const daemon = await VolumeDaemon.create()
+  const daemon = await VolumeDaemon.create({ bundled: true })
   t.after(() => daemon.end())
   await daemon.start()
   const random = seeded(7)
   const created = await addFiles(daemon.mount, files)
+  t.diagnostic(daemon.bundled ? "the bundle" : "the sources, which take 55 MiB more")
   t.diagnostic(`create and write, each of ${files}: ${created.toFixed(0)} µs`)
   await addMix(daemon.mount, random)
   const filled = daemon.memory()
@@ -226,5 +227,6 @@ test("a million files and 20 GiB in one mounted volume", { skip: cannotServe() }
   assert.equal(daemon.errors, "")
   // On a busy machine the process alone takes seconds to start.
   assert.ok(mount < 3000 || mount - least < 2000, `mount: ${mount} ms, else ${least} ms`)
-  assert.ok(Math.max(peak, filled.peak) < 400, `memory: ${peak} and ${filled.peak} MiB`)
+  const limit = daemon.bundled ? 400 : 455
+  assert.ok(Math.max(peak, filled.peak) < limit, `memory: ${peak} and ${filled.peak} MiB`)
 })

@@ -6,9 +6,12 @@ import { join } from "node:path"
 import { openVolume, verifyVolume } from "../../src/volume/index.ts"
 import { coffer } from "./cli.ts"
 
-const main = join(import.meta.dirname, "../../src/cli/main.ts")
+const sources = join(import.meta.dirname, "../../src/cli/main.ts")
+const bundle = join(import.meta.dirname, "../../dist/main.js")
 
 export interface DaemonOptions {
+  /** Run what `make setup` has built, as users do, when it is there: it takes 55 MiB less than the sources. */
+  readonly bundled?: boolean
   /** Where the volume's directory is to be, when not beside the rest. */
   readonly disk?: string
   readonly pinned?: boolean
@@ -30,9 +33,13 @@ export class VolumeDaemon {
   readonly pin: string | undefined
   /** What the daemon has said on stderr since the last `start`. */
   errors = ""
+  /** Whether the daemon is the bundle. */
+  readonly bundled: boolean
   #child: ChildProcess | undefined
 
-  private constructor(folder: string, disk: string, pinned: boolean) {
+  private constructor(folder: string, disk: string, options: DaemonOptions) {
+    const { bundled = false, pinned = true } = options
+    this.bundled = bundled && existsSync(bundle)
     this.folder = folder
     this.volume = join(disk, "volume")
     this.mount = join(folder, "mnt")
@@ -42,10 +49,10 @@ export class VolumeDaemon {
 
   /** Makes the volume; `start` mounts it. */
   static async create(options: DaemonOptions = {}): Promise<VolumeDaemon> {
-    const { disk, pinned = true, protection } = options
+    const { disk, protection } = options
     const folder = mkdtempSync(join(tmpdir(), "coffer-daemon-"))
     chmodSync(folder, 0o711) // services run as users of their own below it
-    const made = new VolumeDaemon(folder, disk ?? folder, pinned)
+    const made = new VolumeDaemon(folder, disk ?? folder, options)
     try {
       mkdirSync(made.mount)
       await coffer("keygen", "--volume", made.keyFile)
@@ -71,6 +78,7 @@ export class VolumeDaemon {
 
   /** Mounts, and resolves when the daemon says that it is ready. */
   async start(...options: readonly string[]): Promise<void> {
+    const main = this.bundled ? bundle : sources
     const args = ["--disable-warning=ExperimentalWarning", main, "volume", "mount"]
     const child = spawn(
       process.execPath,
