@@ -95,7 +95,7 @@ export function table(systems: readonly SystemMedians[], rows: readonly Row[]): 
     const base = native?.figures[name]
     const cells = systems.map((system) => {
       const value = system.figures[name] ?? Number.NaN
-      if (system === native || base === undefined) return figure(value)
+      if (system === native || base === undefined || Number.isNaN(value)) return figure(value)
       return `${figure(value)} (${(value / base).toFixed(2)})`
     })
     return [name, unit, ...cells]
