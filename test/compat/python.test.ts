@@ -31,6 +31,6 @@ test("Python's own tests say the same in the enclave, on a volume", {
   t.after(() => suite.remove())
   await suite.prepare()
   const { count, found } = await comparePython(suite, ["--tempdir=/data/t", ...modules])
-  assert.ok(count > 1000, `${count} tests`)
+  assert.ok(count > 900, `${count} tests`)
   assert.deepEqual(found, [])
 })

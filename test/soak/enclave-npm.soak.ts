@@ -67,7 +67,7 @@ test("npm install and esbuild in the enclave", { skip: lacks(), timeout: 900_000
   })
   t.after(() => work.remove())
   await work.prepare()
-  const [inside, outside] = await Promise.all([work.inside([]), work.outside([])])
+  const [inside, outside] = await work.both([])
   assert.match(inside, /^the bundle says \{"a":1\}\n/)
   const lines = inside.split("\n")
   assert.ok(lines.length > 500, `${lines.length} files`)

@@ -64,8 +64,15 @@ export class InAndOut {
     assert.equal(made.code, 0, made.err)
   }
 
+  /** What it prints inside and outside. Both have ended when this settles, also when one has failed. */
+  async both(words: readonly string[]): Promise<readonly [string, string]> {
+    const [inside, outside] = [this.#inside(words), this.#outside(words)]
+    await Promise.allSettled([inside, outside])
+    return [await inside, await outside]
+  }
+
   /** By `coffer run`. */
-  inside(words: readonly string[]): Promise<string> {
+  #inside(words: readonly string[]): Promise<string> {
     const volume = ["--volume", `data=${this.#at("volume")}`]
     const command = ["run", `oci:${this.#at("protected")}:1`, ...volume, "--", ...words]
     const env = { ...process.env, COFFER_FROM_SOURCE: "1", XDG_DATA_HOME: this.#at("home") }
@@ -73,7 +80,7 @@ export class InAndOut {
   }
 
   /** By runc, in an ordinary container with the same rights. */
-  outside(words: readonly string[]): Promise<string> {
+  #outside(words: readonly string[]): Promise<string> {
     writeFileSync(this.#at("bundle", "config.json"), JSON.stringify(this.#plainConfig(words)))
     const id = `coffer-plain-${process.pid}`
     const root = ["--root", this.#at("runc")]

@@ -45,7 +45,7 @@ export async function comparePython(
   suite: InAndOut,
   words: readonly string[],
 ): Promise<{ readonly count: number; readonly found: readonly string[] }> {
-  const [inside, outside] = await Promise.all([suite.inside(words), suite.outside(words)])
+  const [inside, outside] = await suite.both(words)
   const outcomes = outcomesOf(inside)
   return { count: outcomes.size, found: differences(outcomesOf(outside), outcomes) }
 }
