@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process"
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 
 const root = new URL("../..", import.meta.url).pathname
@@ -25,6 +25,8 @@ const limits = ["--network=none", "--ulimit=nofile=1000:1000", "--ulimit=nproc=1
  */
 export class Podman {
   readonly #folder: string
+  /** podman takes a path of 50 characters at most. */
+  readonly #runRoot = mkdtempSync("/run/coffer-podman-")
   readonly #global: readonly string[]
 
   /** `settings`: variables of coffer-oci, which gets none from podman. `runtime`: another one, runc for comparison. */
@@ -38,7 +40,7 @@ export class Podman {
     })
     this.#global = [
       `--root=${this.#folder}/root`,
-      `--runroot=${this.#folder}/run`,
+      `--runroot=${this.#runRoot}`,
       `--tmpdir=${this.#folder}/tmp`,
       `--runtime=${runtime ?? launcher}`,
     ]
@@ -46,7 +48,7 @@ export class Podman {
 
   /** Where skopeo finds, and puts, an image of this storage. */
   imageReference(name: string): string {
-    return `containers-storage:[overlay@${this.#folder}/root+${this.#folder}/run]${name}`
+    return `containers-storage:[overlay@${this.#folder}/root+${this.#runRoot}]${name}`
   }
 
   load(from: string, name: string): void {
@@ -91,15 +93,20 @@ export class Podman {
     }
     // podman cleans up after a container by a process of its own, which mounts and unmounts as it likes.
     for (let i = 0; i < 200 && isNamed(this.#folder); i += 1) spawnSync("sleep", ["0.05"])
-    for (let i = 0; existsSync(this.#folder); i += 1)
-      try {
-        for (const at of mountsBelow(this.#folder)) spawnSync("umount", ["-l", at])
-        rmSync(this.#folder, { recursive: true, force: true })
-      } catch (error) {
-        if (i === 20) throw error
-        spawnSync("sleep", ["0.1"])
-      }
+    removeMounted(this.#folder)
+    removeMounted(this.#runRoot)
   }
+}
+
+function removeMounted(folder: string): void {
+  for (let i = 0; existsSync(folder); i += 1)
+    try {
+      for (const at of mountsBelow(folder)) spawnSync("umount", ["-l", at])
+      rmSync(folder, { recursive: true, force: true })
+    } catch (error) {
+      if (i === 20) throw error
+      spawnSync("sleep", ["0.1"])
+    }
 }
 
 /** Does conmon or podman run with this folder? */
