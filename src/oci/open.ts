@@ -26,6 +26,8 @@ export interface OpenOptions {
   readonly platform: Platform
   /** Where `docker-archive:-` reads from. */
   readonly input: AsyncIterable<Uint8Array>
+  /** Where a copy of an image may lie that is in a storage or a registry; default: the system's temporary folder. */
+  readonly scratch?: string
 }
 
 /** Opens an image wherever it is; the caller closes it. */
@@ -33,7 +35,7 @@ export async function openImage(
   reference: ImageReference,
   options: OpenOptions,
 ): Promise<SourceImage> {
-  const { platform } = options
+  const { platform, scratch = tmpdir() } = options
   switch (reference.kind) {
     case "layout":
       return openLayout(reference.directory, reference.tag, platform)
@@ -47,9 +49,9 @@ export async function openImage(
       return openTar(stored, { what, tag: reference.tag, platform }, () => stored.close())
     }
     case "skopeo":
-      return openThroughSkopeo(reference.name, platform)
+      return openThroughSkopeo(reference.name, platform, scratch)
     case "bare":
-      return openBare(reference.name, platform)
+      return openBare(reference.name, platform, scratch)
   }
 }
 
@@ -95,18 +97,22 @@ function startOf(tar: Unverified): Uint8Array {
   return start
 }
 
-async function openBare(name: string, platform: Platform): Promise<SourceImage> {
+async function openBare(name: string, platform: Platform, scratch: string): Promise<SourceImage> {
   try {
-    return await openThroughSkopeo(`containers-storage:${name}`, platform)
+    return await openThroughSkopeo(`containers-storage:${name}`, platform, scratch)
   } catch (local) {
     if (!(local instanceof CofferError) || local.reason !== "skopeo") throw local
-    return openThroughSkopeo(`docker://${name}`, platform)
+    return openThroughSkopeo(`docker://${name}`, platform, scratch)
   }
 }
 
 /** Copies into a temporary layout, which goes when the image is closed. */
-async function openThroughSkopeo(name: string, platform: Platform): Promise<SourceImage> {
-  const directory = mkdtempSync(join(tmpdir(), "coffer-image-"))
+async function openThroughSkopeo(
+  name: string,
+  platform: Platform,
+  scratch: string,
+): Promise<SourceImage> {
+  const directory = mkdtempSync(join(scratch, "coffer-image-"))
   const remove = once(() => rmSync(directory, { recursive: true, force: true }))
   try {
     const choice = ["--override-os", platform.os, "--override-arch", platform.architecture]

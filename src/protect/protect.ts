@@ -1,4 +1,4 @@
-import { closeSync, openSync, rmSync } from "node:fs"
+import { closeSync, openSync } from "node:fs"
 import { writeBinfs } from "../binfs/index.ts"
 import { toHex } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
@@ -30,7 +30,7 @@ import {
   writeAll,
   writeSealed,
 } from "../seal/index.ts"
-import { makeScratch } from "../sys/index.ts"
+import { makeLargeScratch } from "../sys/index.ts"
 import type { DirectoryNode, OnProgress } from "../tree/index.ts"
 import type { ByteSource } from "../verity/index.ts"
 import { serviceDefaults } from "./defaults.ts"
@@ -91,13 +91,17 @@ const architectures = { "x86-64": "amd64", aarch64: "arm64" } as const
 
 /** Image in, protected image out. Nothing is left behind when it fails. */
 export async function protectImage(input: ProtectInput): Promise<ProtectResult> {
-  const scratch = makeScratch("coffer-protect-")
+  const scratch = makeLargeScratch("coffer-protect-")
   try {
-    const image = await openImage(input.from, { platform: hostPlatform(), input: input.input })
+    const image = await openImage(input.from, {
+      platform: hostPlatform(),
+      input: input.input,
+      scratch: scratch.path,
+    })
     try {
       const tree = await imageTree(image, input.progress("reading layers"), { cache: input.cache })
       try {
-        return await protectTree(input, image, tree.root, scratch)
+        return await protectTree(input, image, tree.root, scratch.path)
       } finally {
         tree.close()
       }
@@ -105,7 +109,7 @@ export async function protectImage(input: ProtectInput): Promise<ProtectResult> 
       image.close()
     }
   } finally {
-    rmSync(scratch, { recursive: true, force: true })
+    scratch.remove()
   }
 }
 

@@ -1,10 +1,10 @@
-import { closeSync, openSync, rmSync } from "node:fs"
+import { closeSync, openSync } from "node:fs"
 import { join } from "node:path"
 import { CofferError } from "../errors.ts"
 import type { ImageReference, SourceImage } from "../oci/index.ts"
 import { openFile, readSealed, type SignInput, signSealed, writeAll } from "../seal/index.ts"
 import type { SigstructClaims } from "../sgx/index.ts"
-import { makeScratch, scratchError } from "../sys/index.ts"
+import { makeLargeScratch, scratchError } from "../sys/index.ts"
 import { type Content, type OnProgress, readPieces } from "../tree/index.ts"
 import { deliver, type Output } from "./deliver.ts"
 import { addSealed, annotationKeys, contentOfFd, writeProtectedImage } from "./image.ts"
@@ -24,21 +24,21 @@ export interface SignImageInput {
  * The result is, byte for byte, what `protect` with this key would have made.
  */
 export async function signImage(input: SignImageInput): Promise<SigstructClaims> {
-  const scratch = makeScratch("coffer-sign-")
+  const scratch = makeLargeScratch("coffer-sign-")
   try {
-    const path = join(scratch, "sealed")
+    const path = join(scratch.path, "sealed")
     const service = await openService(input.reference, input.input, input.onProgress)
     try {
       const target = sameName(input.reference, service.image)
       copyOut(service.sealed, path)
       const claims = signSealed(path, input.sign)
-      await putBack(input, target, service, path, scratch)
+      await putBack(input, target, service, path, scratch.path)
       return claims
     } finally {
       service.close()
     }
   } finally {
-    rmSync(scratch, { recursive: true, force: true })
+    scratch.remove()
   }
 }
 

@@ -19,7 +19,7 @@ export {
   seekHole,
   setTimes,
 } from "./posix.ts"
-export { makeScratch, scratchError } from "./scratch.ts"
+export { makeLargeScratch, makeScratch, scratchError } from "./scratch.ts"
 export { dropCache, fillRandom, readSoon, reserveBlocks, tryLock, writeSoon } from "./storage.ts"
 export { workerUrl } from "./worker.ts"
 export { getXattr, listXattrs, removeXattr, setXattr } from "./xattr.ts"

@@ -1,4 +1,4 @@
-import { mkdtempSync } from "node:fs"
+import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fromSystem, isErrno } from "../errors.ts"
@@ -10,6 +10,28 @@ export function makeScratch(prefix: string): string {
   } catch (error) {
     throw scratchError(error, "temporary folder")
   }
+}
+
+interface Scratch {
+  readonly path: string
+  /** Removes it with all that is in it. */
+  remove(): void
+}
+
+/** A new folder for much and for long: it goes also when SIGINT or SIGTERM ends the process before `remove` does. */
+export function makeLargeScratch(prefix: string): Scratch {
+  const path = makeScratch(prefix)
+  const signals = ["SIGINT", "SIGTERM"] as const
+  const remove = () => {
+    for (const signal of signals) process.off(signal, end)
+    rmSync(path, { recursive: true, force: true })
+  }
+  const end = (signal: NodeJS.Signals) => {
+    remove()
+    process.kill(process.pid, signal) // with nobody who listens it ends us, as it would have
+  }
+  for (const signal of signals) process.on(signal, end)
+  return { path, remove }
 }
 
 /** An error on the temporary file that `what` names. */
