@@ -27,7 +27,8 @@ export function parsePolicy(text: string, file: string): Policy {
   const [broken] = [...document.errors, ...document.warnings]
   if (broken !== undefined) {
     const { line, col } = lines.linePos(broken.pos[0])
-    throw new CofferError("config", `${file}:${line}:${col}: wanted YAML, found: ${broken.message}`)
+    const at = `${file}:${line}:${col}`
+    throw new CofferError("config", `${at}: wanted YAML, found: ${unquoted(broken.message)}`)
   }
   return policyOf(plainValue(document, file), (found) => report(found, document, lines, file))
 }
@@ -62,6 +63,12 @@ function withQuorums(policy: Policy): Policy {
     ...policy,
     access: { ...access, read: access.read ?? all, restore: access.restore ?? access.update },
   }
+}
+
+/** Without what it quotes of the file: that may be a key, given by mistake, or no text at all. */
+function unquoted(message: string): string {
+  const [words = ""] = message.split(/["\n]/)
+  return words.replace(/[:\s]+$/, "")
 }
 
 function plainValue(document: Document, file: string): unknown {
