@@ -110,10 +110,7 @@ async function run(): Promise<void> {
   await prepared.close()
   await fillCas(dir, { policies: option("--policies", 0), tags: option("--volumes", 0) })
   const child = fork(import.meta.filename, ["--serve", dir], {
-    execArgv: [
-      "--disable-warning=ExperimentalWarning",
-      ...(process.argv.includes("--profile") ? ["--cpu-prof", "--cpu-prof-dir=/tmp/h7-prof"] : []),
-    ],
+    execArgv: ["--disable-warning=ExperimentalWarning"],
   })
   try {
     const { url, key, ms } = await new Promise<Served>((resolve) =>
