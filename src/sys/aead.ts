@@ -1,8 +1,16 @@
-// Hot path: one call a frame, no allocation but the pointers; measured 1.4 µs + 15 GB/s against 3.5 µs + 3 GB/s of `node:crypto`.
+// Hot path: three or four calls a frame, no allocation but the pointers. Measured on 64 bytes: 2.6 µs, where the same calls
+// declared as C has them took 6.7 µs, and `node:crypto` takes 3.5 µs and 0.3 µs more for each KiB.
 import ffi from "node:ffi"
 
 const pointer = "pointer"
+const address = "uint64"
 const int = "int32"
+/**
+ * Node.js has a fast way to call functions of up to three arguments, a quick one for those with more arguments than a
+ * processor has registers for, all of them numbers, and a slow one for what is between, which most of OpenSSL's
+ * are. So these are given zeros behind their own arguments: a C function does not look at them.
+ */
+const unused = "int8"
 
 // OpenSSL as it is linked into the node binary: evp.h.
 function openCrypto() {
@@ -10,21 +18,32 @@ function openCrypto() {
     EVP_CIPHER_CTX_new: { arguments: [], return: pointer },
     EVP_CIPHER_CTX_free: { arguments: [pointer], return: "void" },
     EVP_aes_256_gcm: { arguments: [], return: pointer },
-    EVP_CipherInit_ex: {
-      arguments: [pointer, pointer, pointer, pointer, pointer, int],
+    EVP_CipherInit_ex2: {
+      arguments: [address, address, address, address, int, address, unused],
       return: int,
     },
-    EVP_CipherUpdate: { arguments: [pointer, pointer, pointer, pointer, int], return: int },
+    EVP_CipherUpdate: {
+      arguments: [address, address, address, address, int, unused, unused],
+      return: int,
+    },
     EVP_CipherFinal_ex: { arguments: [pointer, pointer, pointer], return: int },
-    EVP_CIPHER_CTX_ctrl: { arguments: [pointer, int, int, pointer], return: int },
+    EVP_CIPHER_CTX_get_params: { arguments: [pointer, pointer], return: int },
   } as const).functions
 }
 
-const getTag = 16 // EVP_CTRL_AEAD_GET_TAG
-const setTag = 17 // EVP_CTRL_AEAD_SET_TAG
 const nonceSize = 12
 const tagSize = 16
 const aadMax = 1024
+
+// What stands where in the scratch memory.
+const sizeAt = 16
+const keyNameAt = 24
+const tagParamAt = 32
+const restAt = 120
+const aadAt = 256
+// OSSL_PARAM: key, data type, data, its size, return size. A second one without a key ends the list.
+const paramSize = 40
+const octetString = 5
 
 type Crypto = ReturnType<typeof openCrypto>
 let crypto: Crypto | undefined
@@ -32,7 +51,10 @@ let scratch: Uint8Array
 let noncePointer: bigint
 let aadPointer: bigint
 let sizePointer: bigint
-let tagPointer: bigint
+let tagParamPointer: bigint
+let restPointer: bigint
+/** Where the parameter "tag" says that the tag stands. */
+let tagAddress: BigUint64Array
 
 function load(): Crypto {
   if (crypto !== undefined) return crypto
@@ -41,9 +63,14 @@ function load(): Crypto {
   const base = ffi.getRawPointer(memory)
   scratch = new Uint8Array(memory)
   noncePointer = base
-  sizePointer = base + 16n
-  tagPointer = base + 32n
-  aadPointer = base + 64n
+  sizePointer = base + BigInt(sizeAt)
+  tagParamPointer = base + BigInt(tagParamAt)
+  restPointer = base + BigInt(restAt)
+  aadPointer = base + BigInt(aadAt)
+  scratch.set([0x74, 0x61, 0x67], keyNameAt) // "tag"
+  const param = new BigUint64Array(memory, tagParamAt, paramSize / 8)
+  param.set([base + BigInt(keyNameAt), BigInt(octetString), 0n, BigInt(tagSize), 0n])
+  tagAddress = new BigUint64Array(memory, tagParamAt + 16, 1)
   crypto = openCrypto()
   return crypto
 }
@@ -78,7 +105,7 @@ export class FfiAead {
     const copy = new Uint8Array(new ArrayBuffer(32))
     copy.set(key)
     const at = ffi.getRawPointer(copy.buffer)
-    check(this.#crypto.EVP_CipherInit_ex(context, cipher, 0n, at, 0n, encrypt), "the key")
+    check(this.#crypto.EVP_CipherInit_ex2(context, cipher, at, 0n, encrypt, 0n, 0), "the key")
     copy.fill(0)
     return context
   }
@@ -92,9 +119,9 @@ export class FfiAead {
     tagAt: number,
   ): void {
     bounds(buffer, at, size, tagAt)
-    const base = ffi.getRawPointer(buffer)
+    const base = sources.of(buffer)
     const text = base + BigInt(at)
-    this.#begin(this.#sealing, nonce, aad)
+    this.#begin(this.#sealing, nonce, aad, 0n)
     if (size > 0) this.#update(this.#sealing, text, text, size)
     this.#end(this.#sealing, base + BigInt(tagAt))
   }
@@ -112,11 +139,12 @@ export class FfiAead {
     bounds(source, at, size, tagAt)
     if (targetAt < 0 || targetAt + size > target.length)
       throw new TypeError("open: target too small")
-    const base = ffi.getRawPointer(source)
-    const to = target === source ? base : ffi.getRawPointer(target)
-    this.#begin(this.#opening, nonce, aad)
+    const base = sources.of(source)
+    const to = target === source ? base : targets.of(target)
+    tagAddress[0] = base + BigInt(tagAt)
+    this.#begin(this.#opening, nonce, aad, tagParamPointer)
     if (size > 0) this.#update(this.#opening, to + BigInt(targetAt), base + BigInt(at), size)
-    if (this.#verify(base + BigInt(tagAt))) return true
+    if (this.#verify()) return true
     target.fill(0, targetAt, targetAt + size) // nothing that did not verify may be seen
     return false
   }
@@ -130,8 +158,8 @@ export class FfiAead {
     tagAt: number,
   ): void {
     bounds(buffer, at, size, tagAt)
-    const base = ffi.getRawPointer(buffer)
-    this.#begin(this.#sealing, nonce, aad)
+    const base = sources.of(buffer)
+    this.#begin(this.#sealing, nonce, aad, 0n)
     if (size > 0) this.#update(this.#sealing, 0n, base + BigInt(at), size)
     this.#end(this.#sealing, base + BigInt(tagAt))
   }
@@ -145,10 +173,11 @@ export class FfiAead {
     tagAt: number,
   ): boolean {
     bounds(buffer, at, size, tagAt)
-    const base = ffi.getRawPointer(buffer)
-    this.#begin(this.#opening, nonce, aad)
+    const base = sources.of(buffer)
+    tagAddress[0] = base + BigInt(tagAt)
+    this.#begin(this.#opening, nonce, aad, tagParamPointer)
     if (size > 0) this.#update(this.#opening, 0n, base + BigInt(at), size)
-    return this.#verify(base + BigInt(tagAt))
+    return this.#verify()
   }
 
   close(): void {
@@ -159,32 +188,56 @@ export class FfiAead {
     this.#crypto.EVP_CIPHER_CTX_free(this.#opening)
   }
 
-  #begin(context: bigint, nonce: Uint8Array, aad: Uint8Array): void {
+  /** `params`: the tag that is wanted, or none. */
+  #begin(context: bigint, nonce: Uint8Array, aad: Uint8Array, params: bigint): void {
     if (!this.#open) throw new TypeError("the cipher is closed")
     if (nonce.length !== nonceSize) throw new TypeError("a nonce has 12 bytes")
     if (aad.length > aadMax) throw new TypeError("at most 1024 bytes of additional data")
     scratch.set(nonce, 0)
-    check(this.#crypto.EVP_CipherInit_ex(context, 0n, 0n, 0n, noncePointer, -1), "the nonce")
+    const { EVP_CipherInit_ex2: begin } = this.#crypto
+    check(begin(context, 0n, 0n, noncePointer, -1, params, 0), "the nonce")
     if (aad.length === 0) return
-    scratch.set(aad, 64)
+    scratch.set(aad, aadAt)
     this.#update(context, 0n, aadPointer, aad.length)
   }
 
   /** `to` 0: additional data. */
   #update(context: bigint, to: bigint, from: bigint, size: number): void {
-    check(this.#crypto.EVP_CipherUpdate(context, to, sizePointer, from, size), "the data")
+    check(this.#crypto.EVP_CipherUpdate(context, to, sizePointer, from, size, 0, 0), "the data")
   }
 
   #end(context: bigint, tag: bigint): void {
-    check(this.#crypto.EVP_CipherFinal_ex(context, tagPointer, sizePointer), "to end")
-    check(this.#crypto.EVP_CIPHER_CTX_ctrl(context, getTag, tagSize, tag), "the tag")
+    check(this.#crypto.EVP_CipherFinal_ex(context, restPointer, sizePointer), "to end")
+    tagAddress[0] = tag
+    check(this.#crypto.EVP_CIPHER_CTX_get_params(context, tagParamPointer), "the tag")
   }
 
-  #verify(tag: bigint): boolean {
-    check(this.#crypto.EVP_CIPHER_CTX_ctrl(this.#opening, setTag, tagSize, tag), "the tag")
-    return this.#crypto.EVP_CipherFinal_ex(this.#opening, tagPointer, sizePointer) === 1
+  #verify(): boolean {
+    return this.#crypto.EVP_CipherFinal_ex(this.#opening, restPointer, sizePointer) === 1
   }
 }
+
+/** Smaller ones may live in the moving heap until somebody asks for their memory. */
+const movingMost = 64
+
+/** Addresses of memory, which does not move as long as it lives; the one asked for last is kept. */
+class Addresses {
+  #memory: ArrayBufferLike | undefined
+  #base = 0n
+
+  of(bytes: Uint8Array): bigint {
+    if (bytes.length <= movingMost) return ffi.getRawPointer(bytes)
+    const { buffer, byteOffset } = bytes
+    if (buffer !== this.#memory) {
+      this.#base = ffi.getRawPointer(bytes) - BigInt(byteOffset)
+      this.#memory = buffer
+    }
+    return byteOffset === 0 ? this.#base : this.#base + BigInt(byteOffset)
+  }
+}
+
+const sources = new Addresses()
+const targets = new Addresses()
 
 // A wrong offset would be a write outside of the buffer, so each is checked.
 function bounds(buffer: Uint8Array, at: number, size: number, tagAt: number): void {
