@@ -12,6 +12,7 @@ const { functions: libc } = dlopen(null, {
 })
 
 const LOCK_EX_NB = 2 | 4
+const LOCK_UN = 8
 const FALLOC_FL_KEEP_SIZE = 1
 const SYNC_FILE_RANGE_WRITE = 2
 const POSIX_FADV_WILLNEED = 3
@@ -24,6 +25,11 @@ export function tryLock(fd: number): boolean {
   const errno = lastErrno()
   if (errno === EWOULDBLOCK) return false
   throw systemError(errno, "flock")
+}
+
+/** Gives back the lock that this open file has. */
+export function unlock(fd: number): void {
+  checked(libc.flock(fd, LOCK_UN), "flock")
 }
 
 /** Reserves disk blocks; the file's size stays. False: this file system cannot. Throws ENOSPC. */

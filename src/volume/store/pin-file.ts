@@ -11,7 +11,7 @@ import { dirname } from "node:path"
 import { Cursor, concatBytes, equalBytes, type StructTable, utf8 } from "../../bytes/index.ts"
 import { sha256 } from "../../crypto/index.ts"
 import { CofferError, fromSystem, isErrno } from "../../errors.ts"
-import { tryLock } from "../../sys/index.ts"
+import { tryLock, unlock } from "../../sys/index.ts"
 import { type Anchor, type AnchorState, sameState } from "./anchor.ts"
 
 // Spec: spec/volume.md, section 8. Two slots that are written in turn: a torn write leaves the older one, which is the
@@ -32,6 +32,8 @@ export const pinSlotTable: StructTable = [
 export const pinSlotSize = 176
 const slotDistance = 4096
 const fileSize = 2 * slotDistance
+/** Up to the end of the second slot. */
+const readSize = slotDistance + pinSlotSize
 const magic = utf8("COFFERP\0")
 
 interface Slot {
@@ -89,6 +91,8 @@ export function decodePinSlot(bytes: Uint8Array): Slot | undefined {
 export class PinFile implements Anchor {
   readonly name: string
   readonly #fd: number
+  /** What was read or written last: as long as the file holds the same bytes, they need not be decoded again. */
+  #last: { readonly bytes: Buffer; readonly slot: Slot } | undefined
 
   private constructor(path: string, fd: number) {
     this.name = `pin file ${path}`
@@ -129,20 +133,26 @@ export class PinFile implements Anchor {
     closeSync(this.#fd)
   }
 
-  /** A descriptor of its own for each move, so that the lock also holds between two anchors of one process. */
+  /** Each anchor has opened the file itself, so the lock also holds between two anchors of one process. */
   #locked(work: () => boolean): boolean {
-    const fd = openSync(`/proc/self/fd/${this.#fd}`, "r")
+    while (!tryLock(this.#fd)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
     try {
-      while (!tryLock(fd)) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
       return work()
     } finally {
-      closeSync(fd)
+      unlock(this.#fd)
     }
   }
 
   #read(): Slot {
-    const bytes = Buffer.alloc(fileSize)
-    readSync(this.#fd, bytes, 0, fileSize, 0)
+    const bytes = Buffer.allocUnsafe(readSize)
+    const size = readSync(this.#fd, bytes, 0, readSize, 0)
+    if (size === readSize && this.#last?.bytes.equals(bytes) === true) return this.#last.slot
+    const slot = this.#newest(bytes.subarray(0, size))
+    this.#last = size === readSize ? { bytes, slot } : undefined
+    return slot
+  }
+
+  #newest(bytes: Buffer): Slot {
     const slots = [0, slotDistance]
       .map((at) => decodePinSlot(bytes.subarray(at, at + pinSlotSize)))
       .filter((slot) => slot !== undefined)
@@ -157,8 +167,14 @@ export class PinFile implements Anchor {
 
   #write(slot: Slot): void {
     const bytes = encodePinSlot(slot)
-    writeSync(this.#fd, bytes, 0, bytes.length, (slot.count % 2) * slotDistance)
+    const at = (slot.count % 2) * slotDistance
+    const held = this.#last?.bytes
+    this.#last = undefined
+    writeSync(this.#fd, bytes, 0, bytes.length, at)
     fdatasyncSync(this.#fd)
+    if (held === undefined) return
+    held.set(bytes, at)
+    this.#last = { bytes: held, slot }
   }
 }
 
