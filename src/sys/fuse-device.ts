@@ -8,10 +8,11 @@ import { lastErrno, systemError } from "./ffi.ts"
 
 // The results are below 2^31, so their lower half is all of them, and no BigInt is made.
 const { functions: libc } = dlopen(null, {
-  read: { arguments: ["int32", "pointer", "uint64"], return: "int32" },
-  // One vector: its size stands in memory that we write, so no BigInt is made for a reply.
+  // Sizes as numbers: Node.js looks at the range of each BigInt, twice as long as the call itself takes.
+  read: { arguments: ["int32", "pointer", "uint32"], return: "int32" },
+  // One vector: its size stands in memory that we write.
   writev: { arguments: ["int32", "pointer", "int32"], return: "int32" },
-  poll: { arguments: ["pointer", "uint64", "int32"], return: "int32" },
+  poll: { arguments: ["pointer", "uint32", "int32"], return: "int32" },
   eventfd: { arguments: ["uint32", "int32"], return: "int32" },
 })
 
@@ -56,7 +57,7 @@ export class FuseDevice {
   /** Held so that the memory behind the addresses lives as long as they do. */
   memory: readonly ArrayBuffer[] = []
   #inputAt = 0n
-  #inputSize = 0n
+  #inputSize = 0
   #mounted = false
 
   constructor(fd: number, waker: number) {
@@ -67,7 +68,7 @@ export class FuseDevice {
   attach(input: ArrayBuffer, output: ArrayBuffer): void {
     this.memory = [input, output]
     this.#inputAt = getRawPointer(input)
-    this.#inputSize = BigInt(input.byteLength)
+    this.#inputSize = input.byteLength
     new BigUint64Array(this.#vector.buffer)[0] = getRawPointer(output)
     const [fd, waker] = [this.#fd, this.#waker]
     this.#polled.set([fd, POLLIN, waker, POLLIN])
@@ -90,7 +91,7 @@ export class FuseDevice {
     // Before the mount, poll would return at once with an error, again and again.
     if (!this.#mounted) pause(unmountedPauseMs)
     const timeout = this.#mounted ? Math.ceil(ms) : 0
-    if (libc.poll(this.#polledAt, 2n, timeout) <= 0) return false
+    if (libc.poll(this.#polledAt, 2, timeout) <= 0) return false
     const woken = (this.#polled[3] ?? 0) >>> 16 !== 0
     if (woken) readSync(this.#waker, new Uint8Array(8))
     return woken

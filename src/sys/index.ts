@@ -20,6 +20,14 @@ export {
   setTimes,
 } from "./posix.ts"
 export { makeLargeScratch, makeScratch, scratchError } from "./scratch.ts"
-export { dropCache, fillRandom, readSoon, reserveBlocks, tryLock, unlock, writeSoon } from "./storage.ts"
+export {
+  dropCache,
+  fillRandom,
+  readSoon,
+  reserveBlocks,
+  tryLock,
+  unlock,
+  writeSoon,
+} from "./storage.ts"
 export { workerUrl } from "./worker.ts"
 export { getXattr, listXattrs, removeXattr, setXattr } from "./xattr.ts"

@@ -39,7 +39,8 @@ export class SegmentWriter {
   readonly #run: RunBuffer
   readonly #hashes: Buffer[] | undefined
   readonly #entropy: Entropy
-  #digest = new Sha256()
+  /** Over the headers that were kept before those that wait; made for many frames only, since it takes longer than their hash. */
+  #digest: Sha256 | undefined
   /** File offset of the run's first byte. */
   #start = 0
   /** Bytes in the run: sealed up to `#sealed`. */
@@ -149,6 +150,7 @@ export class SegmentWriter {
     bytes.copy(headers, at, headerAt, headerAt + frameHeaderSize)
     this.#pendingHeaders += 1
     if (this.#pendingHeaders < headersPerUpdate) return
+    this.#digest ??= new Sha256()
     this.#digest.update(headers)
     this.#pendingHeaders = 0
   }
@@ -163,10 +165,10 @@ export class SegmentWriter {
     const rest = this.#run.headers.subarray(0, this.#pendingHeaders * frameHeaderSize)
     const frames = {
       count: this.#frameCount,
-      digest: this.#digest.update(rest).digest(),
+      digest: this.#digest?.update(rest).digest() ?? sha256(rest),
       hashes: Buffer.concat(this.#hashes?.splice(0) ?? []),
     }
-    this.#digest = new Sha256()
+    this.#digest = undefined
     this.#pendingHeaders = 0
     this.#frameCount = 0
     return frames
