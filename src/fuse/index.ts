@@ -24,5 +24,8 @@ export type {
   FileSystemStatus,
   Time,
 } from "./filesystem.ts"
+export type { IdMaps, IdRange } from "./id-maps.ts"
+export { insideId, nobodysId, outsideId } from "./id-maps.ts"
 export { type Device, type LoopControl, runLoop } from "./loop.ts"
+export { MappedFileSystem } from "./mapped-file-system.ts"
 export { type FuseMetrics, metricsMemory, readMetrics } from "./metrics.ts"

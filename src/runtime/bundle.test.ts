@@ -99,7 +99,21 @@ function build(config: Json, changed: Partial<MeasuredManifest> = {}): Bundle {
     ownerOf: () => ({ uid: 3, gid: 4, mode: 0o1777 }),
     noswap: true,
     cgroup: true,
+    ownIds: undefined,
   })
+}
+
+const mapping = [{ containerID: 0, hostID: 100_000, size: 65_536 }]
+
+/** With a user namespace of its own. */
+function mapped(uids: unknown = mapping, gids: unknown = mapping): Json {
+  const config = withNamespace({ type: "user" })
+  return put(put(config, "linux.uidMappings", uids), "linux.gidMappings", gids)
+}
+
+function withNamespace(namespace: object): Json {
+  const { namespaces } = engine()["linux"] as { namespaces: { type: string }[] }
+  return put(engine(), "linux.namespaces", [...namespaces, namespace])
 }
 
 function refusedAt(config: Json, message: RegExp, changed: Partial<MeasuredManifest> = {}): void {
@@ -188,8 +202,8 @@ const probes: Readonly<
   ],
   hooks: [{ prestart: [{ path: "/bin/sh" }] }],
   annotations: [{ "run.oci.keep_original_groups": "1" }],
-  "linux.uidMappings": [[{ containerID: 0, hostID: 1000, size: 1 }]],
-  "linux.gidMappings": [[{ containerID: 0, hostID: 1000, size: 1 }]],
+  "linux.uidMappings": [mapping, (b) => b.config.linux.uidMappings, mapping],
+  "linux.gidMappings": [mapping, (b) => b.config.linux.gidMappings, mapping],
   "linux.sysctl": [{ "kernel.shm_rmid_forced": "1" }],
   "linux.resources.devices": [
     [{ allow: true }],
@@ -245,7 +259,7 @@ void describe("config.json comes from the adversary", () => {
   for (const [field, [value, look, want]] of Object.entries(probes)) {
     const treatment: Treatment | undefined = fieldTreatments[field]
     test(`${field} is ${treatment}`, () => {
-      const config = put(engine(), field, value)
+      const config = put(field.endsWith("Mappings") ? mapped() : engine(), field, value)
       if (field === "process.terminal") {
         refusedAt(config, /terminal: wanted no terminal/)
         assert.equal(build(config, { stdin: "inherit" }).config.process.terminal, true)
@@ -332,27 +346,86 @@ void describe("what is not in the table", () => {
   })
 })
 
+function mountOn({ config }: Bundle, path: string) {
+  return config.mounts.find(({ destination }) => destination === path)
+}
+
+function line(containerID: number, hostID: number, size: number) {
+  return { containerID, hostID, size }
+}
+
+void describe("a user namespace", () => {
+  test("its mappings go to runc and to the shield, owners of what we make are mapped", () => {
+    const bundle = build(mapped())
+    const range = [{ inside: 0, outside: 100_000, size: 65_536 }]
+    assert.deepEqual(bundle.ids, { uids: range, gids: range })
+    assert.deepEqual(bundle.config.linux.namespaces.at(3), { type: "user" })
+    assert.ok(bundle.scratches[0]?.options.includes("uid=100003"))
+    assert.ok(bundle.scratches[0]?.options.includes("gid=100004"))
+    assert.equal(build(engine()).ids, undefined)
+  })
+
+  test("what root of it could not mount is bound, or left out", () => {
+    const joined = build(mapped())
+    assert.equal(mountOn(joined, "/sys")?.type, "bind")
+    assert.ok(mountOn(joined, "/dev/mqueue"))
+    assert.ok(mountOn(joined, "/dev/pts")?.options.includes("gid=5"))
+    const types = ["pid", "mount", "network", "user"].map((type) => ({ type }))
+    const own = build(put(mapped(), "linux.namespaces", types))
+    assert.equal(mountOn(own, "/sys")?.type, "sysfs")
+    assert.equal(mountOn(own, "/dev/mqueue"), undefined)
+    const few = [
+      { containerID: 0, hostID: 1000, size: 1 },
+      { containerID: 7, hostID: 1007, size: 1 },
+      { containerID: 1001, hostID: 2001, size: 1 },
+    ]
+    const scratchOwner = { containerID: 4, hostID: 4004, size: 1 }
+    const narrow = build(mapped(mapping, [...few, scratchOwner]))
+    assert.ok(!mountOn(narrow, "/dev/pts")?.options.includes("gid=5"))
+    refusedAt(mapped(mapping, few), /gidMappings: wanted a range with the group of \/tmp, 4, found/)
+  })
+
+  test("mappings that are none are refused by name", () => {
+    const all = line(0, 100_000, 65_536)
+    for (const [mappings, message] of [
+      [[], /wanted 1 to 340 ranges/],
+      [Array.from({ length: 341 }, (_, i) => line(i, i, 1)), /wanted 1 to 340 ranges/],
+      [[all, line(65_535, 300_000, 1)], /overlap inside: 0:100000:65536 65535:300000:1/],
+      [[all, line(65_536, 165_535, 1)], /overlap outside/],
+      [[line(1, 100_000, 65_535)], /a range with the container's 0/],
+      [[line(0, 100_000, 500)], /a range with the service's user 1000, found 0 to 499/],
+      [[all, line(70_000, 300_000, 0)], /ranges of ids below/],
+      [[all, line(70_000, 4_294_967_294, 1)], /ranges of ids below 4294967294/],
+      [[all, line(70_000, -1, 1)], /ranges of ids below/],
+      [[all, line(70_000.5, 300_000, 1)], /ranges of ids below/],
+    ] as const)
+      refusedAt(mapped(mappings), message)
+    refusedAt(mapped(mapping, []), /linux.gidMappings: wanted 1 to 340/)
+    refusedAt(mapped(mapping, [line(0, 100_000, 8)]), /the service's group 1001/)
+    refusedAt(put(engine(), "linux.uidMappings", [all]), /none without a new user namespace/)
+    refusedAt(withNamespace({ type: "user", path: "/proc/1/ns/user" }), /user: wanted a new one/)
+  })
+})
+
 void describe("the rest of the bundle", () => {
   test("a scratch region: size, owner, no swap, no exec; the upper layer gets half of the memory", () => {
     const bundle = build(engine())
+    const flags = ["nosuid", "nodev", "noexec"]
     assert.deepEqual(
       bundle.config.mounts.find(({ destination }) => destination === "/tmp"),
       {
         destination: "/tmp",
-        type: "tmpfs",
-        source: "scratch",
-        options: [
-          "nosuid",
-          "nodev",
-          "noexec",
-          "uid=3",
-          "gid=4",
-          "mode=1777",
-          "size=1048576",
-          "noswap",
-        ],
+        type: "bind",
+        source: "/place/region/3",
+        options: ["bind", "rprivate", ...flags],
       },
     )
+    assert.deepEqual(bundle.scratches, [
+      {
+        target: "/place/region/3",
+        options: [...flags, "uid=3", "gid=4", "mode=1777", "size=1048576", "noswap"],
+      },
+    ])
     assert.equal(bundle.upperSize, 1 << 29)
   })
 

@@ -1,8 +1,10 @@
+import type { IdMaps } from "../fuse/index.ts"
 import type { MeasuredManifest } from "../manifest/index.ts"
-import type { EngineConfig } from "./engine-config.ts"
+import type { EngineConfig, EngineIdMapping } from "./engine-config.ts"
 import { sortFields } from "./fields.ts"
 import type { Hooks } from "./hooks.ts"
-import { planNamespaces, type RuncNamespace } from "./namespaces.ts"
+import { planIds, requireService } from "./id-mappings.ts"
+import { borrowedNamespaces, planNamespaces, type RuncNamespace } from "./namespaces.ts"
 import { refuse } from "./refuse.ts"
 import { type Seccomp, seccompProfile } from "./seccomp.ts"
 import { type MountContext, type MountPlan, planMounts, type RuncMount } from "./service-mounts.ts"
@@ -21,6 +23,8 @@ export interface RuncConfig {
     readonly cgroupsPath?: string
     readonly sysctl?: Readonly<Record<string, string>>
     readonly namespaces: readonly RuncNamespace[]
+    readonly uidMappings?: readonly EngineIdMapping[]
+    readonly gidMappings?: readonly EngineIdMapping[]
     readonly seccomp: Seccomp
     readonly rootfsPropagation: "private"
     readonly maskedPaths: readonly string[]
@@ -34,17 +38,22 @@ export interface Bundle extends Omit<MountPlan, "mounts" | "dropped"> {
   readonly readOnly: boolean
   /** Bytes, at most, that the upper layer may hold; undefined: half of the memory. */
   readonly upperSize: number | undefined
+  /** How the container's users are called outside of its user namespace; undefined: it has none. */
+  readonly ids: IdMaps | undefined
   /** What of the engine's config.json did not get in, for the log. */
   readonly dropped: readonly string[]
   /** What the container shares with others, for the log and the report. */
   readonly reported: readonly string[]
 }
 
-export interface BundleInput extends Omit<MountContext, "readOnly" | "scratchSize"> {
+export interface BundleInput
+  extends Omit<MountContext, "readOnly" | "scratchSize" | "ids" | "borrowed"> {
   readonly manifest: MeasuredManifest
   readonly config: EngineConfig
   /** Where the protected image has its sealed binary. */
   readonly sealedPath: string
+  /** Who there is where we run ourselves, when that is a user namespace; each is called the same on both sides. */
+  readonly ownIds: IdMaps | undefined
 }
 
 const maskedPaths = [
@@ -77,7 +86,12 @@ export function bundleFromManifest(input: BundleInput): Bundle {
   const readOnly = manifest.readOnly || config.root.readonly === true
   const { resources, memoryLimit } = planResources(config)
   const upperSize = memoryLimit === undefined ? undefined : Math.floor(memoryLimit / 2)
-  const plan = planMounts(manifest, config, { ...input, readOnly, scratchSize: upperSize })
+  const mapped = planIds(config)
+  const ids = mapped ?? input.ownIds
+  if (ids !== undefined) requireService(manifest, ids)
+  const borrowed = ids === undefined ? [] : borrowedNamespaces(namespaces)
+  const context = { ...input, readOnly, scratchSize: upperSize, ids, borrowed }
+  const plan = planMounts(manifest, config, context)
   const chosen = serviceProcess(manifest, config, input.sealedPath)
   const { cgroupsPath } = config.linux
   return {
@@ -92,6 +106,7 @@ export function bundleFromManifest(input: BundleInput): Bundle {
         ...(cgroupsPath ? { cgroupsPath } : {}),
         ...(config.linux.sysctl ? { sysctl: config.linux.sysctl } : {}),
         namespaces,
+        ...(mapped === undefined ? {} : mappingsOf(config)),
         seccomp: seccompProfile(manifest.arch),
         rootfsPropagation: "private",
         maskedPaths,
@@ -100,9 +115,11 @@ export function bundleFromManifest(input: BundleInput): Bundle {
     },
     readOnly,
     upperSize,
+    ids: mapped,
     typedFiles: plan.typedFiles,
     volumes: plan.volumes,
     regions: plan.regions,
+    scratches: plan.scratches,
     measured: plan.measured,
     dropped: [...dropped, ...plan.dropped, ...chosen.dropped],
     reported,
@@ -120,6 +137,10 @@ function requireUnprivileged({ process, linux }: EngineConfig): void {
       "a privileged one",
       "leave out --privileged",
     )
+}
+
+function mappingsOf({ linux }: EngineConfig) {
+  return { uidMappings: linux.uidMappings ?? [], gidMappings: linux.gidMappings ?? [] }
 }
 
 const limits = ["memory", "cpu", "pids", "blockIO", "hugepageLimits", "network", "rdma", "unified"]

@@ -1,5 +1,6 @@
 import type { AnchorTarget, VolumeGrant } from "../cas/index.ts"
 import { CofferError } from "../errors.ts"
+import type { IdMaps } from "../fuse/index.ts"
 import type { MeasuredManifest } from "../manifest/index.ts"
 import { type Incident, ServedMount } from "../shield/index.ts"
 import { workerUrl } from "../sys/index.ts"
@@ -26,6 +27,7 @@ export interface VolumeSeed {
 }
 
 export interface VolumeHow extends Pick<CasVolumeRequest, "root" | "seed"> {
+  readonly ids: IdMaps | undefined
   readonly onIncident: (incident: Incident) => void
 }
 
@@ -33,7 +35,7 @@ export interface VolumeHow extends Pick<CasVolumeRequest, "root" | "seed"> {
 export function openCasVolume(
   { region, directory }: PlannedVolume,
   { answer, target, policy }: Configured,
-  { root, seed, onIncident }: VolumeHow,
+  { root, seed, ids, onIncident }: VolumeHow,
 ): Promise<ServedMount> {
   const grant = answer.volumes.find(({ name }) => name === region.volume)
   if (grant === undefined)
@@ -51,7 +53,7 @@ export function openCasVolume(
     )
   const request: CasVolumeRequest = { directory, target, policy, grant, root, seed }
   const worker = workerUrl("cas-volume", import.meta.url)
-  return ServedMount.open({ worker, request, onIncident }).catch((error: unknown) => {
+  return ServedMount.open({ worker, request, ids, onIncident }).catch((error: unknown) => {
     throw error instanceof CofferError && error.reason === "emptied"
       ? withRemedies(error, nameOf(policy, grant), directory)
       : error

@@ -17,6 +17,7 @@ import { CofferError, fromSystem } from "../errors.ts"
 import type { FuseMetrics } from "../fuse/index.ts"
 import { openTree } from "../seal/index.ts"
 import { fuseMountData, type Incident, openShield, type ServedMount } from "../shield/index.ts"
+import { ownUserNamespace } from "../sys/index.ts"
 import { lookup } from "../tree/index.ts"
 import { type Bundle, bundleFromManifest } from "./bundle.ts"
 import { openCasVolume, type VolumeSeed } from "./cas-volume.ts"
@@ -24,10 +25,12 @@ import type { CasChoice, Configured } from "./configure.ts"
 import type { EngineConfig } from "./engine-config.ts"
 import { listedHooks } from "./hooks.ts"
 import { defaultHostFile, maxHostFileSize, renderHostFile, withOwnName } from "./host-files.ts"
+import { ownerOutside } from "./id-mappings.ts"
 import { withConfiguration } from "./injected.ts"
 import { killTree } from "./kill-tree.ts"
 import { mountFailed, mountScript, type ScriptMount } from "./mount-script.ts"
-import { needsPolicy, openRegion } from "./regions.ts"
+import { openPlace } from "./place.ts"
+import { needsPolicy, openRegion, type RegionHow } from "./regions.ts"
 import type { MeasuredFile } from "./sealed-image.ts"
 import type { Owner, TypedFile } from "./service-mounts.ts"
 
@@ -77,7 +80,8 @@ function hasNoswap(): boolean {
 export async function startEnclave(input: EnclaveInput): Promise<Enclave> {
   const { place, file } = input
   const { manifest, mrEnclave } = file.sealed
-  const noswap = hasNoswap()
+  const ownIds = ownUserNamespace()
+  const noswap = ownIds === undefined && hasNoswap()
   const tree = openTree(file.source, manifest)
   const ownerOf = (path: string): Owner => {
     const node = lookup(tree, utf8OfByteString(path))
@@ -92,22 +96,27 @@ export async function startEnclave(input: EnclaveInput): Promise<Enclave> {
     ownerOf,
     noswap,
     cgroup: existsSync("/sys/fs/cgroup"),
+    ownIds,
   })
+  const owned = (path: string) => ownerOutside(ownerOf(path), bundle.ids ?? ownIds, path)
+  if (bundle.ids !== undefined) openPlace(place)
   const asked = configure(input, bundle)
   const opened = await openAll(input, bundle, asked, ownerOf)
   try {
     const configured = await asked
     configured?.remember()
     const own = hooks === undefined ? bundle.config : { ...bundle.config, hooks }
-    const config = withConfiguration(own, configured?.answer, place)
+    const config = withConfiguration(own, configured?.answer, { place, ids: bundle.ids ?? ownIds })
     writeBundle(place, { ...bundle, config })
     const script = mountScript({
       place,
       mounts: opened.map(({ mount }) => mount),
-      upper: bundle.readOnly ? undefined : { size: bundle.upperSize, owner: ownerOf("/") },
+      upper: bundle.readOnly ? undefined : { size: bundle.upperSize, owner: owned("/") },
       layers: bundle.regions.flatMap(({ region, lower, merged }) =>
-        merged === undefined ? [] : [{ lower, merged, owner: ownerOf(region.path) }],
+        merged === undefined ? [] : [{ lower, merged, owner: owned(region.path) }],
       ),
+      scratches: bundle.scratches,
+      nested: ownIds !== undefined,
       measured: bundle.measured,
       noswap,
       command: input.command,
@@ -146,16 +155,17 @@ interface OpenedMount {
 /** The shield's filesystems, all open or none. The binary filesystem is the first, and does not wait for the CAS. */
 async function openAll(
   { file, onIncident, trace }: EnclaveInput,
-  { volumes, regions }: Bundle,
+  { volumes, regions, scratches, ids }: Bundle,
   asked: Promise<Configured | undefined>,
   ownerOf: (path: string) => Owner,
 ): Promise<OpenedMount[]> {
-  const binfs = openBinfs(file, onIncident, trace).then((served) => ({
+  for (const { target } of scratches) mkdirSync(target)
+  const binfs = openBinfs(file, trace, { ids, onIncident }).then((served) => ({
     served,
     mount: { target: "", data: mountData, flags: "ro,noatime" },
   }))
   const stored = regions.map(async ({ region, lower, merged }) => {
-    const served = await openRegion(region, file, await asked, onIncident)
+    const served = await openRegion(region, file, await asked, { ids, onIncident })
     for (const path of [lower, merged]) if (path !== undefined) mkdirSync(path)
     return { served, mount: { target: lower, data: mountData, flags: "ro,nosuid,nodev,noatime" } }
   })
@@ -164,7 +174,7 @@ async function openAll(
     const configured = await asked
     if (configured === undefined) throw new TypeError("volumes come from a CAS")
     const seed = region.seed ? seedOf(file, region.path) : undefined
-    const how = { root: ownerOf(region.path), seed, onIncident }
+    const how = { root: ownerOf(region.path), seed, ids, onIncident }
     const served = await openCasVolume(volume, configured, how)
     mkdirSync(target)
     const flags = `${served.readOnly ? "ro" : "rw"},nosuid,nodev,noatime${region.exec ? "" : ",noexec"}`
@@ -189,8 +199,8 @@ function mountData(device: number): string {
 
 function openBinfs(
   { sealed, source }: MeasuredFile,
-  onIncident: EnclaveInput["onIncident"],
   trace: EnclaveInput["trace"],
+  { ids, onIncident }: RegionHow,
 ): Promise<ServedMount> {
   const { binfs, verity } = sealed.manifest
   return openShield(
@@ -205,6 +215,7 @@ function openBinfs(
       ...(trace === undefined ? {} : { trace }),
     },
     onIncident,
+    ids,
   )
 }
 

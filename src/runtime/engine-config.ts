@@ -23,6 +23,9 @@ export type EngineMount = Readonly<z.output<typeof mount>>
 const namespace = z.object({ type: z.string(), path: z.string().nullish() })
 export type EngineNamespace = Readonly<z.output<typeof namespace>>
 
+const idMapping = z.object({ containerID: z.number(), hostID: z.number(), size: z.number() })
+export type EngineIdMapping = Readonly<z.output<typeof idMapping>>
+
 const rlimit = z.object({ type: z.string(), hard: z.number(), soft: z.number() })
 
 const engineConfigSchema = z.looseObject({
@@ -45,6 +48,8 @@ const engineConfigSchema = z.looseObject({
   annotations: z.record(z.string(), z.string()).nullish(),
   linux: z
     .looseObject({
+      uidMappings: z.array(idMapping).nullish(),
+      gidMappings: z.array(idMapping).nullish(),
       sysctl: z.record(z.string(), z.string()).nullish(),
       resources: record.nullish(),
       cgroupsPath: z.string().nullish(),

@@ -1,6 +1,13 @@
 import { chownSync, mkdirSync, writeFileSync } from "node:fs"
 import type { Answer } from "../cas/index.ts"
+import type { IdMaps } from "../fuse/index.ts"
 import type { RuncConfig } from "./bundle.ts"
+import { ownerOutside } from "./id-mappings.ts"
+
+interface Target {
+  readonly place: string
+  readonly ids: IdMaps | undefined
+}
 
 /**
  * The configuration with what the stakeholder's policy gives: arguments, environment, files. It comes attested and
@@ -9,7 +16,7 @@ import type { RuncConfig } from "./bundle.ts"
 export function withConfiguration(
   config: RuncConfig,
   answer: Answer | undefined,
-  place: string,
+  { place, ids }: Target,
 ): RuncConfig {
   if (answer === undefined) return config
   const given = Object.entries(answer.env)
@@ -19,7 +26,7 @@ export function withConfiguration(
   const files = answer.files.map((file, i) => ({
     destination: file.path,
     type: "bind",
-    source: writeInjected(file, `${place}/files`, i),
+    source: writeInjected(file, { place, ids }, i),
     options: ["bind", "rprivate", "ro", "nosuid", "nodev", "noexec"],
   }))
   return {
@@ -29,10 +36,12 @@ export function withConfiguration(
   }
 }
 
-function writeInjected(file: Answer["files"][number], directory: string, i: number): string {
+function writeInjected(file: Answer["files"][number], { place, ids }: Target, i: number): string {
+  const directory = `${place}/files`
+  const { uid, gid } = ownerOutside(file, ids, file.path)
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   const path = `${directory}/${i}`
   writeFileSync(path, Buffer.from(file.content, "base64"), { mode: Number.parseInt(file.mode, 8) })
-  chownSync(path, file.uid, file.gid)
+  chownSync(path, uid, gid)
   return path
 }

@@ -1,5 +1,5 @@
 import { CofferError } from "../errors.ts"
-import type { Owner } from "./service-mounts.ts"
+import type { Owner, PlannedScratch } from "./service-mounts.ts"
 
 /** One filesystem that the shield serves, as the child mounts it. */
 export interface ScriptMount {
@@ -25,9 +25,12 @@ export interface ScriptInput {
   readonly upper: { readonly size: number | undefined; readonly owner: Owner } | undefined
   /** They share the memory of `upper`, and need it. */
   readonly layers: readonly ScriptLayer[]
+  readonly scratches: readonly PlannedScratch[]
   /** Where the root is mounted once more. */
   readonly measured: string | undefined
   readonly noswap: boolean
+  /** We are root of a user namespace: the kernel then keeps an overlay's marks in other xattrs, and follows no renamed folder. */
+  readonly nested: boolean
   /** What to become afterwards. */
   readonly command: readonly string[]
 }
@@ -65,9 +68,11 @@ export function mountScript(input: ScriptInput): string {
     const all = [{ lower, merged: root, owner: upper.owner }, ...layers]
     steps.push(
       ["mount", "-i", "-t", "tmpfs", "-o", memory, "coffer", layer],
-      ...all.flatMap((one, i) => layerSteps(one, `${layer}/${i}`)),
+      ...all.flatMap((one, i) => layerSteps(one, `${layer}/${i}`, input.nested)),
     )
   }
+  for (const { target, options } of input.scratches)
+    steps.push(["mount", "-i", "-t", "tmpfs", "-o", options.join(","), "scratch", target])
   if (measured !== undefined) steps.push(["mount", "--bind", root, measured])
   const made = steps.map(line).join(" && ")
   const end = firstDevice + mounts.length
@@ -91,9 +96,14 @@ function closing(end: number): string[] {
   return [process.execPath, "--no-warnings", "-e", closeAndBecome, "--", String(end)]
 }
 
-function layerSteps({ lower, merged, owner }: ScriptLayer, layer: string): string[][] {
+function layerSteps(
+  { lower, merged, owner }: ScriptLayer,
+  layer: string,
+  nested: boolean,
+): string[][] {
   const { uid, gid, mode } = owner
-  const options = `lowerdir=${lower},upperdir=${layer}/data,workdir=${layer}/work,redirect_dir=on`
+  const how = nested ? "userxattr" : "redirect_dir=on"
+  const options = `lowerdir=${lower},upperdir=${layer}/data,workdir=${layer}/work,${how}`
   return [
     ["mkdir", layer, `${layer}/data`, `${layer}/work`],
     ["chown", `${uid}:${gid}`, `${layer}/data`],

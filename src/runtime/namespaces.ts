@@ -6,7 +6,7 @@ export interface RuncNamespace {
   readonly path?: string
 }
 
-/** What becomes of each kind of namespace: `own` must be new, `shared` may be joined or the host's, and is reported. */
+/** What becomes of each kind of namespace: `own` must be new (and all but `user` must be there), `shared` may be joined or the host's, and is reported. */
 export const namespaceTreatments: Readonly<Record<string, "own" | "shared" | "refused">> = {
   pid: "own",
   mount: "own",
@@ -14,7 +14,7 @@ export const namespaceTreatments: Readonly<Record<string, "own" | "shared" | "re
   network: "shared",
   ipc: "shared",
   uts: "shared",
-  user: "refused",
+  user: "own",
   time: "refused",
 }
 
@@ -31,6 +31,7 @@ export function planNamespaces(config: EngineConfig): NamespacePlan {
   if (!asked.has("mount")) throw refuse("linux.namespaces: mount", "a new one", "the host's")
   const reported: string[] = []
   const namespaces: RuncNamespace[] = [{ type: "pid" }, { type: "mount" }, { type: "cgroup" }]
+  if (asked.has("user")) namespaces.push({ type: "user" })
   for (const type of ["network", "ipc", "uts"]) {
     const path = asked.get(type)
     if (!asked.has(type)) reported.push(`${type}: the host's`)
@@ -50,4 +51,11 @@ function checked({ type, path }: EngineNamespace): readonly [string, string | un
   if (treatment === "own" && joined !== undefined)
     throw refuse(field, "a new one", joined, "it would let others into the enclave")
   return [type, path ? path : undefined]
+}
+
+/** Those that are not made with the container, so that root of its user namespace has no power over them. */
+export function borrowedNamespaces(namespaces: readonly RuncNamespace[]): string[] {
+  return ["network", "ipc"].filter(
+    (type) => !namespaces.some((own) => own.type === type && own.path === undefined),
+  )
 }

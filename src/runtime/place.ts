@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto"
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -54,6 +55,14 @@ export function makePlace(place: string): void {
   }
   for (const name of ["root", "lower", "upper", "host", "volume", "region", "measured"])
     mkdirSync(join(place, name))
+}
+
+/**
+ * Root of a container's user namespace must find the container's root here, and may not be able to read the way to it:
+ * the secrets in the folder have modes of their own.
+ */
+export function openPlace(place: string): void {
+  for (const folder of [join(place, "..", ".."), join(place, ".."), place]) chmodSync(folder, 0o711)
 }
 
 export function removePlace(place: string): void {

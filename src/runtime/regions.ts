@@ -1,5 +1,6 @@
 import { fromHex } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
+import type { IdMaps } from "../fuse/index.ts"
 import type { MeasuredManifest } from "../manifest/index.ts"
 import { type Incident, openShield, type ServedMount } from "../shield/index.ts"
 import type { Configured } from "./configure.ts"
@@ -15,12 +16,17 @@ export function imageRegions({ regions }: Pick<MeasuredManifest, "regions">): Im
   return regions.filter((region) => region.kind === "image")
 }
 
+export interface RegionHow {
+  readonly ids: IdMaps | undefined
+  readonly onIncident: (incident: Incident) => void
+}
+
 /** Opens the store of one region at the tag that counts, ready to be mounted. */
 export async function openRegion(
   region: ImageRegion,
   { stores }: MeasuredFile,
   configured: Configured | undefined,
-  onIncident: (incident: Incident) => void,
+  { ids, onIncident }: RegionHow,
 ): Promise<ServedMount> {
   const given = configured?.answer.regions.find(({ path }) => path === region.path)
   const tag = tagOf(region, given?.tag, configured?.policy)
@@ -29,7 +35,7 @@ export async function openRegion(
   if (files === undefined) throw noStore(region)
   try {
     const name = `region ${region.path}`
-    return await openShield({ kind: "region", name, files, key, tag }, onIncident)
+    return await openShield({ kind: "region", name, files, key, tag }, onIncident, ids)
   } catch (error) {
     throw error instanceof CofferError ? named(error, region, configured) : error
   }

@@ -1,6 +1,8 @@
 import { CofferError } from "../errors.ts"
+import { type IdMaps, outsideId } from "../fuse/index.ts"
 import type { MeasuredManifest, Region } from "../manifest/index.ts"
 import type { EngineConfig, EngineMount } from "./engine-config.ts"
+import { ownerOutside } from "./id-mappings.ts"
 import { refuse } from "./refuse.ts"
 
 export interface RuncMount {
@@ -38,11 +40,19 @@ export interface PlannedRegion {
   readonly merged: string | undefined
 }
 
+/** A region that is empty at start: a filesystem in memory, at `target` before the container starts. */
+export interface PlannedScratch {
+  readonly target: string
+  /** Options of the mount. */
+  readonly options: readonly string[]
+}
+
 export interface MountPlan {
   readonly mounts: readonly RuncMount[]
   readonly typedFiles: readonly TypedFile[]
   readonly volumes: readonly PlannedVolume[]
   readonly regions: readonly PlannedRegion[]
+  readonly scratches: readonly PlannedScratch[]
   /** A second mount of the measured root is needed there, for what of it stands inside other regions. */
   readonly measured: string | undefined
   readonly dropped: readonly string[]
@@ -64,14 +74,21 @@ export interface MountContext {
   readonly cgroup: boolean
   /** Changes of measured files and of regions of the image are refused. */
   readonly readOnly: boolean
+  /** Who there is in the container; undefined: everybody. */
+  readonly ids: IdMaps | undefined
+  /** Namespaces over which root of the container's user namespace has no power. */
+  readonly borrowed: readonly string[]
   /** Bytes, at most, of a region that is empty at start and names no size; undefined: half of the memory. */
   readonly scratchSize: number | undefined
 }
 
 const shmSize = 64 << 20
 
+const ttyGroup = 5
+
 /** /proc, /sys and /dev are ours in every container. */
-function kernelMounts({ cgroup }: MountContext): RuncMount[] {
+function kernelMounts({ cgroup, ids, borrowed }: MountContext): RuncMount[] {
+  const hasTty = ids === undefined || outsideId(ids.gids, ttyGroup) !== undefined
   const quiet = ["nosuid", "noexec", "nodev"]
   const mounts: RuncMount[] = [
     { destination: "/proc", type: "proc", source: "proc", options: quiet },
@@ -85,7 +102,14 @@ function kernelMounts({ cgroup }: MountContext): RuncMount[] {
       destination: "/dev/pts",
       type: "devpts",
       source: "devpts",
-      options: ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+      options: [
+        "nosuid",
+        "noexec",
+        "newinstance",
+        "ptmxmode=0666",
+        "mode=0620",
+        ...(hasTty ? [`gid=${ttyGroup}`] : []),
+      ],
     },
     {
       destination: "/dev/shm",
@@ -93,9 +117,13 @@ function kernelMounts({ cgroup }: MountContext): RuncMount[] {
       source: "shm",
       options: [...quiet, "mode=1777", `size=${shmSize}`],
     },
-    { destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: quiet },
-    { destination: "/sys", type: "sysfs", source: "sysfs", options: [...quiet, "ro"] },
+    borrowed.includes("network")
+      ? { destination: "/sys", type: "bind", source: "/sys", options: ["rbind", ...quiet, "ro"] }
+      : { destination: "/sys", type: "sysfs", source: "sysfs", options: [...quiet, "ro"] },
   ]
+  // Queues need no mount to be used.
+  if (!borrowed.includes("ipc"))
+    mounts.push({ destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: quiet })
   if (cgroup)
     mounts.push({
       destination: "/sys/fs/cgroup",
@@ -156,6 +184,7 @@ export function planMounts(
     typedFiles: made.flatMap(({ typed }) => typed ?? []),
     volumes: made.flatMap(({ volume }) => volume ?? []),
     regions: made.flatMap(({ image }) => image ?? []),
+    scratches: made.flatMap(({ scratch }) => scratch ?? []),
     measured: manifest.regions.some(({ kind }) => kind === "measured")
       ? measuredPlace(context)
       : undefined,
@@ -179,6 +208,7 @@ interface Made {
   readonly typed?: TypedFile
   readonly volume?: PlannedVolume
   readonly image?: PlannedRegion
+  readonly scratch?: PlannedScratch
 }
 
 function regionMount(
@@ -193,7 +223,7 @@ function regionMount(
     case "image":
       return imageMount(region, i, context)
     case "scratch":
-      return { mount: scratchMount(region, context) }
+      return scratchMount(region, i, context)
     case "host":
       return hostMount(region, given.get(region.path), `${context.place}/host/${i}`)
     case "volume":
@@ -225,19 +255,28 @@ function flags(exec: boolean): string[] {
   return exec ? ["nosuid", "nodev"] : ["nosuid", "nodev", "noexec"]
 }
 
+// Mounted before the container is there: tmpfs without swap is for root of the first user namespace only.
 function scratchMount(
   region: Extract<Region, { kind: "scratch" }>,
-  { ownerOf, noswap, scratchSize }: MountContext,
-): RuncMount {
-  const { uid, gid, mode } = ownerOf(region.path)
-  const most = region.size ?? scratchSize
-  const size = most === undefined ? [] : [`size=${most}`]
+  i: number,
+  { place, ownerOf, ids, noswap, scratchSize }: MountContext,
+): Made {
+  const { path, exec, size = scratchSize } = region
+  const { uid, gid, mode } = ownerOutside(ownerOf(path), ids, path)
+  const target = `${place}/region/${i}`
   const owner = [`uid=${uid}`, `gid=${gid}`, `mode=${mode.toString(8)}`]
+  const most = size === undefined ? [] : [`size=${size}`]
   return {
-    destination: region.path,
-    type: "tmpfs",
-    source: "scratch",
-    options: [...flags(region.exec), ...owner, ...size, ...(noswap ? ["noswap"] : [])],
+    mount: {
+      destination: path,
+      type: "bind",
+      source: target,
+      options: ["bind", "rprivate", ...flags(exec)],
+    },
+    scratch: {
+      target,
+      options: [...flags(exec), ...owner, ...most, ...(noswap ? ["noswap"] : [])],
+    },
   }
 }
 

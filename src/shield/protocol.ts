@@ -1,4 +1,5 @@
 import { CofferError, type ErrorCode } from "../errors.ts"
+import type { IdMaps } from "../fuse/index.ts"
 
 /** What a mount's two threads say to each other: the one that mounts and answers signals, and the one that serves. */
 export interface ServeInput {
@@ -8,6 +9,8 @@ export interface ServeInput {
   readonly metrics: SharedArrayBuffer
   /** Two Int32: the gate and the stop flag. */
   readonly signals: SharedArrayBuffer
+  /** Of the container that is served; undefined: its ids are those of the mount. */
+  readonly ids: IdMaps | undefined
   /** What the worker's own builder understands. */
   readonly request: unknown
 }

@@ -1,5 +1,5 @@
 import { type MessagePort, parentPort, workerData } from "node:worker_threads"
-import { type FileSystem, runLoop } from "../fuse/index.ts"
+import { type FileSystem, MappedFileSystem, runLoop } from "../fuse/index.ts"
 import { FuseDevice } from "../sys/index.ts"
 import { type FromServer, gate, gateAt, type ServeInput, stopAt, transport } from "./protocol.ts"
 
@@ -19,7 +19,7 @@ export async function serveInWorker(
   try {
     const fs = await build(input.request, report)
     say(port, { type: "built", readOnly: fs.options.readOnly })
-    serve(port, input, fs, report)
+    serve(port, input, input.ids === undefined ? fs : new MappedFileSystem(fs, input.ids), report)
   } catch (caught) {
     error = caught
   }

@@ -1,7 +1,7 @@
 import { closeSync } from "node:fs"
 import { Worker } from "node:worker_threads"
 import { CofferError } from "../errors.ts"
-import { type FuseMetrics, metricsMemory, readMetrics } from "../fuse/index.ts"
+import { type FuseMetrics, type IdMaps, metricsMemory, readMetrics } from "../fuse/index.ts"
 import { createWaker, openFuse, wake } from "../sys/index.ts"
 import {
   type FromServer,
@@ -21,6 +21,8 @@ export interface ServeOptions {
   readonly worker: URL
   /** What its builder gets. */
   readonly request: unknown
+  /** Of a container with a user namespace, when the mount is made outside of it. */
+  readonly ids?: IdMaps | undefined
   /** A fault while serving, for logs and reports. */
   readonly onIncident?: (incident: Incident) => void
 }
@@ -83,7 +85,7 @@ class Host {
   readonly #onIncident: (incident: Incident) => void
   #closed = false
 
-  constructor({ worker, request, onIncident }: ServeOptions) {
+  constructor({ worker, request, ids, onIncident }: ServeOptions) {
     this.device = openFuse()
     this.#waker = createWaker()
     this.#onIncident = onIncident ?? (() => undefined)
@@ -92,6 +94,7 @@ class Host {
       waker: this.#waker,
       metrics: this.metrics,
       signals: this.#signals.buffer,
+      ids,
       request,
     }
     // A promise that nobody awaits yet must not end the process: the same error reaches `open` or `ended`.

@@ -1,3 +1,4 @@
+import type { IdMaps } from "../fuse/index.ts"
 import { workerUrl } from "../sys/index.ts"
 import type { Incident } from "./protocol.ts"
 import type { ShieldRequest } from "./request.ts"
@@ -7,6 +8,7 @@ import { ServedMount } from "./served-mount.ts"
 export function openShield(
   request: ShieldRequest,
   onIncident: (incident: Incident) => void,
+  ids?: IdMaps,
 ): Promise<ServedMount> {
-  return ServedMount.open({ worker: workerUrl("loop", import.meta.url), request, onIncident })
+  return ServedMount.open({ worker: workerUrl("loop", import.meta.url), request, onIncident, ids })
 }

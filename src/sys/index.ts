@@ -29,5 +29,6 @@ export {
   unlock,
   writeSoon,
 } from "./storage.ts"
+export { ownUserNamespace } from "./user-namespace.ts"
 export { workerUrl } from "./worker.ts"
 export { getXattr, listXattrs, removeXattr, setXattr } from "./xattr.ts"

@@ -1,16 +1,23 @@
 import { spawnSync } from "node:child_process"
 import { mkdirSync, readFileSync, realpathSync } from "node:fs"
 import { join } from "node:path"
-import { toHex } from "../../src/bytes/index.ts"
+import { toHex, utf8OfByteString } from "../../src/bytes/index.ts"
 import type { MeasuredManifest } from "../../src/manifest/index.ts"
 import { sealedPath } from "../../src/protect/index.ts"
 import { openSealed } from "../../src/runtime/index.ts"
-import type { DirectoryNode, TreeNode } from "../../src/tree/index.ts"
+import {
+  type DirectoryNode,
+  type FileNode,
+  TreeBuilder,
+  type TreeNode,
+} from "../../src/tree/index.ts"
 import { layoutOf } from "./image.ts"
 import { directory, file, makeSealed, testDraft } from "./sealed.ts"
 
 const programs =
-  "sh cat date dd echo head id ls mkdir mv rm sleep stat stty sync tail true tty wc".split(" ")
+  "sh cat chown date dd echo head id ls mkdir mv rm sleep stat stty sync tail true tty wc".split(
+    " ",
+  )
 
 /** Paths of a program and of the libraries that it wants. */
 function filesOf(program: string): string[] {
@@ -91,6 +98,7 @@ export function makeTinyService(
   folder: string,
   script: string,
   change: Partial<MeasuredManifest> = {},
+  extra: Readonly<Record<string, FileNode>> = {},
 ): TinyService {
   mkdirSync(folder, { recursive: true })
   const draft = {
@@ -102,11 +110,22 @@ export function makeTinyService(
     ...change,
   }
   const sealed = join(folder, "service")
-  const bytes = makeSealed(sealed, { draft, tree: tinyRoot(draft), sign: false })
+  const bytes = makeSealed(sealed, { draft, tree: rootWith(draft, extra), sign: false })
   const [, coffer = ""] = sealedPath.split("/")
   const tree = directory({ [coffer]: directory({ [sealedPath.split("/")[2] ?? ""]: file(bytes) }) })
   const image = layoutOf(tree, join(folder, "layout"), { Entrypoint: [sealedPath] })
   return { sealed, image, mrEnclave: mrEnclaveOf(sealed) }
+}
+
+/** The root with these nodes, by their paths. */
+function rootWith(
+  draft: Pick<MeasuredManifest, "regions">,
+  extra: Readonly<Record<string, FileNode>>,
+): DirectoryNode {
+  const options = { duplicates: "replace", parentSymlinks: "resolve" } as const
+  const tree = new TreeBuilder(options, tinyRoot(draft))
+  for (const [path, node] of Object.entries(extra)) tree.put(utf8OfByteString(path), node)
+  return tree.finish()
 }
 
 function mrEnclaveOf(sealed: string): string {
