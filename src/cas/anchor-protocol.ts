@@ -4,13 +4,13 @@ import type { SignedHead } from "./head.ts"
 import type { PositionReply } from "./requests.ts"
 import type { Position, VolumeRow } from "./volumes.ts"
 
-/** Where the anchor's worker finds the CAS. */
+/** Where an anchor finds the CAS. */
 export type AnchorTarget =
   | { readonly type: "https"; readonly url: string; readonly casKey: string }
   | { readonly type: "embedded"; readonly dir: string }
 
 export interface AnchorSetup {
-  readonly target: AnchorTarget
+  readonly target: Extract<AnchorTarget, { type: "https" }>
   readonly policy: string
   readonly grant: VolumeGrant
   /** One Int32: the number of replies that were posted. */

@@ -1,8 +1,7 @@
 import { MessageChannel, receiveMessageOnPort, Worker } from "node:worker_threads"
-import { fromHex, toHex } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
 import { workerUrl } from "../sys/index.ts"
-import type { Anchor, AnchorState } from "../volume/index.ts"
+import type { Anchor } from "../volume/index.ts"
 import {
   type AnchorCall,
   type AnchorReply,
@@ -10,19 +9,28 @@ import {
   type AnchorTarget,
   fromWire,
 } from "./anchor-protocol.ts"
+import { moved, nameOf, nextOf, positionOf, stateOf, wordsToShow } from "./anchor-state.ts"
 import type { VolumeGrant } from "./configuration.ts"
+import { openEmbeddedAnchor } from "./embedded-anchor.ts"
 import type { SignedHead } from "./head.ts"
 import type { PositionReply } from "./requests.ts"
-import { decodeSeen, encodeSeen } from "./seen.ts"
-import { type Position, zeroTag } from "./volumes.ts"
+import { encodeSeen } from "./seen.ts"
 
 const replyMs = 40_000
 
-/**
- * The CAS as a volume's anchor, for the thread that serves the filesystem: calls wait for a worker thread, which talks to
- * the CAS and keeps the lease. `close` gives the lease back.
- */
+/** The CAS as a volume's anchor, for the thread that serves the filesystem. `close` gives the lease back. */
 export function openCasAnchor(target: AnchorTarget, policy: string, grant: VolumeGrant): Anchor {
+  return target.type === "embedded"
+    ? openEmbeddedAnchor(target.dir, policy, grant)
+    : openRemoteAnchor(target, policy, grant)
+}
+
+/** Calls wait for a worker thread, which talks to the CAS and keeps the lease. */
+function openRemoteAnchor(
+  target: AnchorSetup["target"],
+  policy: string,
+  grant: VolumeGrant,
+): Anchor {
   const signal = new SharedArrayBuffer(4)
   const { port1, port2 } = new MessageChannel()
   const setup: AnchorSetup = { target, policy, grant, signal }
@@ -58,7 +66,7 @@ export function openCasAnchor(target: AnchorTarget, policy: string, grant: Volum
     return message.position
   }
   return {
-    name: `CAS, volume ${policy}/${grant.name}/${grant.instance}`,
+    name: nameOf(policy, grant),
     read: () => stateOf(grant, ask({ verb: "current" })),
     move: (from, to) =>
       moved(() => ask({ verb: "move", expected: positionOf(from), next: nextOf(to) })),
@@ -84,65 +92,4 @@ function timedOut(policy: string, grant: VolumeGrant): CofferError {
     `CAS anchor of ${policy}/${grant.name}: no reply within ${replyMs / 1000} s`,
     { reason: "anchor-timeout" },
   )
-}
-
-const shownMax = 8
-
-/**
- * The chain's newest head, which is the first of `words`, and newer ones from beyond the chain, the newest first. An
- * authorised restore says that what was signed before it counts no more: that is how people leave a loss behind.
- */
-function wordsToShow(words: readonly Uint8Array[], { restored }: VolumeGrant): SignedHead[] {
-  const [first, ...rest] = words
-    .map(decodeSeen)
-    .filter(({ time }) => restored === undefined || time > restored.time)
-  if (first === undefined) return []
-  const newer = rest
-    .filter(({ sequence }) => sequence > first.sequence)
-    .toSorted((a, b) => b.sequence - a.sequence)
-  return [first, ...newer].slice(0, shownMax)
-}
-
-/** A refusal because somebody else moved it is `false`, as `Anchor` wants it; all else is thrown. */
-function moved(call: () => unknown): boolean {
-  try {
-    call()
-    return true
-  } catch (error) {
-    if (error instanceof CofferError && error.code === "rollback") return false
-    throw error
-  }
-}
-
-function positionOf(state: AnchorState | "new"): Position {
-  return state === "new"
-    ? { sequence: 0, tag: zeroTag }
-    : { sequence: state.sequence, tag: toHex(state.tag) }
-}
-
-function nextOf(state: AnchorState) {
-  return {
-    ...positionOf(state),
-    hint: { segment: toHex(state.salt), offset: state.offset, opening: state.epoch },
-  }
-}
-
-function stateOf(grant: VolumeGrant, position: PositionReply | undefined): AnchorState | "new" {
-  if (position === undefined || position.state === "new") return "new"
-  const { sequence, tag, hint } = position
-  return {
-    volumeId: bytes(grant.id),
-    sequence,
-    tag: bytes(tag),
-    epoch: hint?.opening ?? 0,
-    salt: bytes(hint?.segment ?? zeroTag),
-    offset: hint?.offset ?? 0,
-    ...(grant.restored?.to === tag ? { restoredFrom: bytes(grant.restored.from) } : {}),
-  }
-}
-
-function bytes(hex: string): Uint8Array {
-  const value = fromHex(hex)
-  if (value === undefined) throw new TypeError("the schema lets only hex pass")
-  return value
 }

@@ -2,7 +2,6 @@ import { type MessagePort, parentPort, workerData } from "node:worker_threads"
 import { fromHex } from "../bytes/index.ts"
 import { type AnchorCall, type AnchorReply, type AnchorSetup, toWire } from "./anchor-protocol.ts"
 import { CasClient } from "./client.ts"
-import { openEmbeddedCas } from "./embedded.ts"
 import { httpTransport } from "./http-transport.ts"
 import type { PositionReply } from "./requests.ts"
 
@@ -14,19 +13,17 @@ const renewMs = 10_000
 const strictPatienceMs = 30_000
 const periodicPatienceMs = 300
 
-async function connect(): Promise<CasClient> {
+function connect(): CasClient {
   const { target } = setup
-  if (target.type === "embedded") return (await openEmbeddedCas(target.dir)).client
   const casKey = fromHex(target.casKey) ?? new Uint8Array()
   const strict = setup.grant.freshness === "strict"
   const patience = strict ? strictPatienceMs : periodicPatienceMs
   return new CasClient({ transport: httpTransport(target.url, casKey), casKey, patience })
 }
 
-const connected = connect()
+const client = connect()
 
 async function perform(call: AnchorCall): Promise<PositionReply | undefined> {
-  const client = await connected
   switch (call.verb) {
     case "current":
       return await client.current(setup.policy, setup.grant, call.seen)
@@ -50,9 +47,7 @@ async function answer(call: AnchorCall): Promise<AnchorReply> {
 // A lease that cannot be renewed now may be renewed later; whoever has taken it over is met at the next move.
 const timer = setInterval(() => {
   if (setup.grant.access !== "write") return
-  void connected
-    .then((client) => client.renewLease(setup.policy, setup.grant))
-    .catch(() => undefined)
+  client.renewLease(setup.policy, setup.grant).catch(() => undefined)
 }, renewMs)
 
 async function serve(call: AnchorCall): Promise<void> {

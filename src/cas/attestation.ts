@@ -21,7 +21,7 @@ import {
 import { type SealedAnswer, sealAnswer } from "./answer.ts"
 import type { Challenger } from "./challenge.ts"
 import { type Configuration, configure } from "./configuration.ts"
-import { casRollback, type SignedHead, signedHeadSchema } from "./head.ts"
+import { requireEntry, type SignedHead, signedHeadSchema } from "./head.ts"
 import { requireNewestCollateral } from "./high-water.ts"
 import type { Identity } from "./identity.ts"
 import type { Ledger, Transaction } from "./ledger.ts"
@@ -93,7 +93,8 @@ export class Attester {
     const { claims, ageMs } = this.#verify(request, nonce)
     const { value, head } = await ledger.transact(async (tx) => {
       await useNonce(tx, request.nonce)
-      if (request.seen !== undefined) await requireSeen(tx, request.seen)
+      if (request.seen !== undefined)
+        requireEntry(request.seen, await tx.hashAt(request.seen.sequence))
       return await this.#release(tx, request, claims, ageMs)
     })
     // Thrown here and not in the transaction: the challenge is used up, and what was learnt of collateral is kept.
@@ -230,16 +231,6 @@ async function useNonce(tx: Transaction, nonce: string): Promise<void> {
 }
 
 /** The asker has seen a head with our signature: our log must have it. */
-export async function requireSeen(tx: Transaction, seen: SignedHead): Promise<void> {
-  if (seen.sequence === 0) return
-  const found = await tx.hashAt(seen.sequence)
-  if (found !== seen.hash)
-    throw casRollback(
-      `entry ${seen.sequence} (${seen.hash.slice(0, 16)}…)`,
-      found === undefined ? "none" : found.slice(0, 16),
-    )
-}
-
 function accessRequest(
   request: AttestRequest,
   policy: Policy,

@@ -11,7 +11,7 @@ import {
   type ValueTable,
 } from "./guard.ts"
 import { addWeight, type RowSealer, subtractWeight } from "./rows.ts"
-import type { Reader, Write } from "./store/backend.ts"
+import type { DirectReader, Reader, Write } from "./store/backend.ts"
 
 /** One transaction: sees its own writes and everything before it; what it throws undoes it, and it alone. */
 export interface Transaction {
@@ -26,8 +26,18 @@ export interface Transaction {
   readonly time: number
 }
 
+/** The same for a thread that waits for nothing but the disk. */
+export type DirectTransaction = Pick<Transaction, "log" | "time"> & {
+  get(table: ValueTable, key: string): unknown
+  put(table: ValueTable, key: string, value: JsonValue): void
+  hashAt(sequence: number): string | undefined
+}
+
 export async function hashAt(reader: Reader, sequence: number): Promise<string | undefined> {
-  const line = await reader.get("log", logKey(sequence))
+  return hashOf(await reader.get("log", logKey(sequence)))
+}
+
+export function hashOf(line: Uint8Array | undefined): string | undefined {
   return line === undefined ? undefined : Buffer.from(line.subarray(0, 64)).toString("utf8")
 }
 
@@ -60,7 +70,6 @@ type LogRecord = readonly [AuditKind, string, AuditDetail]
 /** The transactions of one commit: an overlay over the database. */
 export class Batch {
   readonly #options: BatchOptions
-  readonly #reader: Reader
   readonly #before: Head
   readonly #guard: Guard | undefined
   readonly #originals = new Map<string, Original>()
@@ -68,20 +77,19 @@ export class Batch {
   readonly #log: LogRecord[] = []
   readonly #time: number
 
-  constructor(options: BatchOptions, reader: Reader, before: Head, guard: Guard | undefined) {
+  constructor(options: BatchOptions, before: Head, guard: Guard | undefined) {
     this.#options = options
-    this.#reader = reader
     this.#before = before
     this.#guard = guard
     this.#time = Math.max(options.now(), before.time)
   }
 
-  async transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
+  async transaction<T>(reader: Reader, work: (transaction: Transaction) => Promise<T>): Promise<T> {
     const { sealer } = this.#options
     const own = new Map<string, Pending>()
     const log: LogRecord[] = []
     const sealed = async (table: ValueTable, key: string) =>
-      (own.get(`${table}\0${key}`) ?? (await this.#sealed(table, key))).value
+      (own.get(`${table}\0${key}`) ?? (await this.#sealed(reader, table, key))).value
     const value = await work({
       time: this.#time,
       get: async (table, key) => {
@@ -89,44 +97,76 @@ export class Batch {
         return found === undefined ? undefined : sealer.open(table, key, found)
       },
       put: async (table, key, row) => {
-        await this.#sealed(table, key)
+        await this.#sealed(reader, table, key)
         own.set(`${table}\0${key}`, { value: sealer.seal(table, key, row) })
       },
       remove: async (table, key) => {
-        await this.#sealed(table, key)
+        await this.#sealed(reader, table, key)
         own.set(`${table}\0${key}`, { value: undefined })
       },
       keys: async (table, prefix, limit, after = "") =>
-        (await this.#reader.range(table, prefix, after, limit)).map(({ key }) => key),
+        (await reader.range(table, prefix, after, limit)).map(({ key }) => key),
       log: (kind, subject, detail) => log.push([kind, subject, detail]),
-      hashAt: (sequence) => this.#hashAt(sequence),
+      hashAt: async (sequence) => this.#known(sequence, await hashAt(reader, sequence)),
     })
-    for (const [place, pending] of own) this.#overlay.set(place, pending)
-    this.#log.push(...log)
+    this.#take(own, log)
     return value
   }
 
-  async #sealed(table: ValueTable, key: string): Promise<Pending> {
-    const place = `${table}\0${key}`
-    const pending = this.#overlay.get(place)
-    if (pending !== undefined) return pending
-    return { value: (await this.#original(place, table, key)).value }
+  /** The same, with a reader that does not wait. */
+  direct<T>(reader: DirectReader, work: (transaction: DirectTransaction) => T): T {
+    const { sealer } = this.#options
+    const own = new Map<string, Pending>()
+    const log: LogRecord[] = []
+    const sealed = (table: ValueTable, key: string): Pending => {
+      const place = `${table}\0${key}`
+      return (
+        own.get(place) ??
+        this.#overlay.get(place) ??
+        this.#originals.get(place) ??
+        this.#keep(place, table, key, reader.getNow(table, key))
+      )
+    }
+    const value = work({
+      time: this.#time,
+      get: (table, key) => {
+        const { value: found } = sealed(table, key)
+        return found === undefined ? undefined : sealer.open(table, key, found)
+      },
+      put: (table, key, row) => {
+        sealed(table, key)
+        own.set(`${table}\0${key}`, { value: sealer.seal(table, key, row) })
+      },
+      log: (kind, subject, detail) => log.push([kind, subject, detail]),
+      hashAt: (sequence) => this.#known(sequence, hashOf(reader.getNow("log", logKey(sequence)))),
+    })
+    this.#take(own, log)
+    return value
   }
 
-  async #original(place: string, table: ValueTable, key: string): Promise<Original> {
-    let found = this.#originals.get(place)
-    if (found === undefined) {
-      const value = await this.#reader.get(table, key)
-      found = { value, known: this.#guard?.require(table, key, value) }
-      this.#originals.set(place, found)
-    }
+  #take(own: ReadonlyMap<string, Pending>, log: readonly LogRecord[]): void {
+    for (const [place, pending] of own) this.#overlay.set(place, pending)
+    this.#log.push(...log)
+  }
+
+  async #sealed(reader: Reader, table: ValueTable, key: string): Promise<Pending> {
+    const place = `${table}\0${key}`
+    return (
+      this.#overlay.get(place) ??
+      this.#originals.get(place) ??
+      this.#keep(place, table, key, await reader.get(table, key))
+    )
+  }
+
+  #keep(place: string, table: ValueTable, key: string, value: Uint8Array | undefined): Original {
+    const found = { value, known: this.#guard?.require(table, key, value) }
+    this.#originals.set(place, found)
     return found
   }
 
   /** Not what stands after the head: the database's operator could have put it there. */
-  async #hashAt(sequence: number): Promise<string | undefined> {
+  #known(sequence: number, hash: string | undefined): string | undefined {
     if (sequence > this.#before.sequence) return undefined
-    const hash = await hashAt(this.#reader, sequence)
     if (hash !== undefined) this.#guard?.requireEntry(sequence, hash)
     return hash
   }

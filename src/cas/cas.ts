@@ -1,11 +1,10 @@
 import { z } from "zod"
 import type { EvidenceContext } from "../attest/index.ts"
-import { CofferError } from "../errors.ts"
 import { type SignedAct } from "./acts.ts"
-import { type Attestation, Attester, type AttestRequest, requireSeen } from "./attestation.ts"
+import { type Attestation, Attester, type AttestRequest } from "./attestation.ts"
 import type { AuditPoint } from "./audit.ts"
 import { Challenger } from "./challenge.ts"
-import type { SignedHead } from "./head.ts"
+import { requireEntry, type SignedHead } from "./head.ts"
 import { bindToCounter, type HeadCounter } from "./head-counter.ts"
 import { type Identity, loadIdentity } from "./identity.ts"
 import { Ledger, type Transaction } from "./ledger.ts"
@@ -25,10 +24,11 @@ import { RowSealer } from "./rows.ts"
 import type { Backend } from "./store/backend.ts"
 import {
   fork,
-  leaseMs,
   moveTag,
   readVolume,
+  renewedRow,
   requireToken,
+  requireVolume,
   type VolumeRow,
   volumeKey,
   volumeRowSchema,
@@ -166,7 +166,8 @@ export class Cas {
     const { value, head } = await this.#refusals.watch(asker, async () => {
       this.#requireHolder(request, request.access)
       return await this.#ledger.transact(async (tx) => {
-        if (request.seen !== undefined) await requireSeen(tx, request.seen)
+        if (request.seen !== undefined)
+          requireEntry(request.seen, await tx.hashAt(request.seen.sequence))
         return requireVolume(request, await readVolume(tx, request))
       })
     })
@@ -176,15 +177,8 @@ export class Cas {
   /** Keeps the lease for another while, or (`ended`) gives it back, so that the next writer need not wait. */
   async renew(request: LeaseCall, ended: boolean, from = local): Promise<PositionReply> {
     return await this.#position(request, from, async (tx, row) => {
-      if (row.epoch !== request.epoch)
-        throw fork(
-          request,
-          "fenced",
-          `epoch ${row.epoch}, the newest lease's`,
-          `epoch ${request.epoch}`,
-        )
-      if (row.lease === undefined) return row
-      const next = { ...row, lease: { ...row.lease, expires: ended ? tx.time : tx.time + leaseMs } }
+      const next = renewedRow(request, row, { epoch: request.epoch, ended, time: tx.time })
+      if (next === row) return row
       await tx.put("volumes", volumeKey(request), next)
       if (ended) tx.log("lease-released", volumeKey(request), { epoch: row.epoch })
       return next
@@ -326,18 +320,6 @@ export class Cas {
 function positionReply(row: VolumeRow, head: SignedHead): PositionReply {
   const { state, sequence, tag, epoch, hint } = row
   return { state, sequence, tag, epoch, head, ...(hint === undefined ? {} : { hint }) }
-}
-
-/** The volume for which the request's token was made, not another in its place. */
-function requireVolume(request: CurrentRequest | LeaseCall, row: VolumeRow | undefined): VolumeRow {
-  if (row === undefined)
-    throw new CofferError(
-      "refused",
-      `volume: wanted one that the CAS has, found ${volumeKey(request)}`,
-      { reason: "volume-unknown" },
-    )
-  if (row.id === request.id) return row
-  throw fork(request, "volume-reset", `the volume ${row.id}`, `${request.id}, which was reset`)
 }
 
 /** Who asks a CAS in its own process. */

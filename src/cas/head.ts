@@ -57,6 +57,15 @@ export function requireNotBehind(seen: SignedHead | undefined, now: SignedHead):
   )
 }
 
+/** Throws `rollback` when the log does not have, at that place, what was seen. `found`: the hash of the entry there. */
+export function requireEntry(seen: SignedHead, found: string | undefined): void {
+  if (seen.sequence === 0 || found === seen.hash) return
+  throw casRollback(
+    `entry ${seen.sequence} (${seen.hash.slice(0, 16)}…)`,
+    found === undefined ? "none" : found.slice(0, 16),
+  )
+}
+
 export function casRollback(wanted: string, found: string): CofferError {
   return new CofferError(
     "rollback",

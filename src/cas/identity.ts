@@ -5,7 +5,7 @@ import { toHex } from "../bytes/index.ts"
 import { hkdfSha256, labelBytes } from "../crypto/index.ts"
 import { CofferError } from "../errors.ts"
 import type { RowSealer } from "./rows.ts"
-import type { Backend } from "./store/backend.ts"
+import type { Backend, DirectReader } from "./store/backend.ts"
 
 /** Who a CAS is: an Ed25519 key that its clients pin. All replicas of one database are one CAS. */
 export interface Identity {
@@ -36,6 +36,16 @@ function identityOf(privateKey: KeyObject, master: Uint8Array, created: boolean)
   return { privateKey, publicKey, name: toHex(publicKey), tokenKey, created }
 }
 
+interface IdentityKeys {
+  readonly master: Uint8Array
+  readonly sealer: RowSealer
+}
+
+/** The identity of a database that has one, for a thread of its own. */
+export function identityNow(reader: DirectReader, keys: IdentityKeys): Identity {
+  return identityFrom(reader.getNow("meta", rowName), { ...keys, created: false })
+}
+
 /** Makes the identity when the database is empty and `create` says so. Safe when replicas start together. */
 export async function loadIdentity(
   backend: Backend,
@@ -49,7 +59,14 @@ export async function loadIdentity(
       created = (await reader.get("meta", rowName)) === undefined
       return created ? [{ table: "meta", key: rowName, value: newRow(sealer) }] : []
     })
-  const sealed = await backend.get("meta", rowName)
+  return identityFrom(await backend.get("meta", rowName), { master, sealer, created })
+}
+
+/** From the row that has it. */
+function identityFrom(
+  sealed: Uint8Array | undefined,
+  { master, sealer, created }: IdentityKeys & { readonly created: boolean },
+): Identity {
   if (sealed === undefined)
     throw new CofferError(
       "missing",

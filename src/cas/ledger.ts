@@ -12,7 +12,7 @@ export type { Transaction } from "./batch.ts"
 const emptyHead: Head = { sequence: 0, hash: genesisHash, time: 0, sum: "0", commit: 0 }
 
 interface Job {
-  run(batch: Batch): Promise<void>
+  run(batch: Batch, reader: Reader): Promise<void>
   settle(head: SignedHead): void
   reject(error: unknown): void
 }
@@ -52,9 +52,9 @@ export class Ledger {
     return new Promise((resolve, reject) => {
       let value: { readonly done: T } | undefined
       this.#queue.push({
-        run: async (batch) => {
+        run: async (batch, reader) => {
           value = undefined
-          const done = await batch.transaction(work)
+          const done = await batch.transaction(reader, work)
           value = { done }
         },
         settle: (head) => {
@@ -93,9 +93,9 @@ export class Ledger {
         failed.clear()
         const before = await this.#readHead(reader)
         await this.#follow(reader, before)
-        const batch = new Batch(this.#options, reader, before, this.#guard)
+        const batch = new Batch(this.#options, before, this.#guard)
         for (const job of jobs)
-          await job.run(batch).catch((error: unknown) => failed.set(job, error))
+          await job.run(batch, reader).catch((error: unknown) => failed.set(job, error))
         end = batch.finish()
         head = end.head
         return end.writes
@@ -129,18 +129,11 @@ export class Ledger {
   }
 
   async #readHead(reader: Reader): Promise<Head> {
-    const sealed = await reader.get("meta", headKey)
-    const head =
-      sealed === undefined
-        ? emptyHead
-        : headSchema.parse(this.#options.sealer.open("meta", headKey, sealed))
-    // The disk, or the database's operator, could put an older copy under a running CAS.
-    if (head.sequence === this.#seen.sequence && head.hash === this.#seen.hash) return head
-    const { sequence, hash } = this.#seen
-    if (sequence === 0) return head
+    const head = openHead(this.#options.sealer, await reader.get("meta", headKey))
+    const { sequence } = this.#seen
+    if (isSeen(this.#seen, head)) return head
     const found = head.sequence < sequence ? undefined : await hashAt(reader, sequence)
-    if (found !== hash)
-      throw casRollback(`entry ${sequence} (${hash.slice(0, 16)}…)`, `entry ${head.sequence}`)
+    requireGrown(this.#seen, head, found)
     return head
   }
 
@@ -194,6 +187,28 @@ export class Ledger {
   count(table: ValueTable): Promise<number> {
     return this.#options.backend.count(table)
   }
+}
+
+export function openHead(sealer: RowSealer, sealed: Uint8Array | undefined): Head {
+  if (sealed === undefined) return emptyHead
+  return headSchema.parse(sealer.open("meta", headKey, sealed))
+}
+
+/** True when nothing has happened since, or nothing was seen yet. */
+export function isSeen(seen: AuditPoint, head: Head): boolean {
+  return seen.sequence === 0 || (head.sequence === seen.sequence && head.hash === seen.hash)
+}
+
+/**
+ * The disk, or the database's operator, could put an older copy under a running CAS: `found` is the hash of the entry at
+ * `seen`, and must be the same.
+ */
+export function requireGrown(seen: AuditPoint, head: Head, found: string | undefined): void {
+  if (found !== seen.hash)
+    throw casRollback(
+      `entry ${seen.sequence} (${seen.hash.slice(0, 16)}…)`,
+      `entry ${head.sequence}`,
+    )
 }
 
 /** Each entry in full: names the first one that is broken. */

@@ -22,11 +22,32 @@ const maxText = 300
  * address gets ten entries at once and then one a minute, all addresses together a hundred and then one in ten seconds
  * (about 5 MB a day). What has no entry is counted, and the next entry says how many there were.
  */
-export class RefusalLog {
-  readonly #ledger: Ledger
+export class RefusalBounds {
   readonly #each = new RateLimit({ burst: 10, perSecond: 1 / 60 })
   readonly #all = new RateLimit({ burst: 100, perSecond: 1 / 10 })
   #unlogged = 0
+
+  /** What to log of an error; undefined: it is no refusal, or one too many. */
+  detail(asker: Asker, error: unknown): AuditDetail | undefined {
+    if (!(error instanceof CofferError && told.includes(error.code))) return undefined
+    if (!this.#each.allows(asker.from) || !this.#all.allows("all")) {
+      this.#unlogged += 1
+      return undefined
+    }
+    const unlogged = this.#unlogged
+    this.#unlogged = 0
+    return { ...detailOf(asker, error), ...(unlogged === 0 ? {} : { unlogged }) }
+  }
+
+  /** It could not be written down. */
+  lost({ unlogged = 0 }: AuditDetail): void {
+    this.#unlogged += Number(unlogged) + 1
+  }
+}
+
+export class RefusalLog {
+  readonly #ledger: Ledger
+  readonly #bounds = new RefusalBounds()
 
   constructor(ledger: Ledger) {
     this.#ledger = ledger
@@ -37,26 +58,20 @@ export class RefusalLog {
     try {
       return await work()
     } catch (error) {
-      if (error instanceof CofferError && told.includes(error.code)) await this.#note(asker, error)
+      const detail = this.#bounds.detail(asker, error)
+      if (detail !== undefined) await this.#note(asker, detail)
       throw error
     }
   }
 
-  async #note(asker: Asker, error: CofferError): Promise<void> {
-    if (!this.#each.allows(asker.from) || !this.#all.allows("all")) {
-      this.#unlogged += 1
-      return
-    }
-    const unlogged = this.#unlogged
-    this.#unlogged = 0
-    const detail = { ...detailOf(asker, error), ...(unlogged === 0 ? {} : { unlogged }) }
+  async #note(asker: Asker, detail: AuditDetail): Promise<void> {
     // The refusal stands whether or not it can be written down; what the database says is another request's matter.
     await this.#ledger
       .transact(async (tx) => {
         tx.log("refused", asker.subject, detail)
         if (asker.call === "attest") await keepVerdict(tx, asker.subject, detail)
       })
-      .catch(() => (this.#unlogged += unlogged + 1))
+      .catch(() => this.#bounds.lost(detail))
   }
 }
 

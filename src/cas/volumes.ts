@@ -174,13 +174,27 @@ export interface Move {
   readonly next: Position & { readonly hint?: VolumeRow["hint"] }
 }
 
-/** Compare-and-swap of the tag. The move that is already current, in the same epoch, succeeds: its reply was lost. */
+/** Compare-and-swap of the tag, in a transaction: the row afterwards. */
 export async function moveTag(
   tx: Transaction,
   place: VolumePlace,
   row: VolumeRow,
   move: Move,
 ): Promise<VolumeRow> {
+  const moved = movedRow(place, row, move, tx.time)
+  if (moved === row) return row
+  await tx.put("volumes", volumeKey(place), moved)
+  tx.log("tag-moved", volumeKey(place), tagMoved(moved))
+  return moved
+}
+
+/** What the log says of it. */
+export function tagMoved({ sequence, tag, epoch }: VolumeRow) {
+  return { sequence, tag, epoch }
+}
+
+/** The row after the move. The same row when that move is already current, in the same epoch: its reply was lost. */
+export function movedRow(place: VolumePlace, row: VolumeRow, move: Move, time: number): VolumeRow {
   if (row.epoch !== move.epoch)
     throw fork(place, "fenced", `epoch ${row.epoch}, the newest lease's`, `epoch ${move.epoch}`)
   if (row.state === "open" && row.sequence === move.next.sequence && row.tag === move.next.tag)
@@ -196,22 +210,46 @@ export async function moveTag(
   if (next.sequence <= row.sequence && row.state === "open")
     throw fork(place, "sequence", `a sequence above ${row.sequence}`, String(next.sequence))
   const { hint: _, ...kept } = row
-  const moved: VolumeRow = {
+  return {
     ...kept,
     state: "open",
     sequence: next.sequence,
     tag: next.tag,
-    moved: tx.time,
+    moved: time,
     ...(next.hint === undefined ? {} : { hint: next.hint }),
-    ...(row.lease === undefined ? {} : { lease: { ...row.lease, expires: tx.time + leaseMs } }),
+    ...(row.lease === undefined ? {} : { lease: { ...row.lease, expires: time + leaseMs } }),
   }
-  await tx.put("volumes", volumeKey(place), moved)
-  tx.log("tag-moved", volumeKey(place), {
-    sequence: next.sequence,
-    tag: next.tag,
-    epoch: row.epoch,
-  })
-  return moved
+}
+
+/** The row with its lease for another while, or (`ended`) given back. The same row when there is none. */
+export function renewedRow(
+  place: VolumePlace,
+  row: VolumeRow,
+  {
+    epoch,
+    ended,
+    time,
+  }: { readonly epoch: number; readonly ended: boolean; readonly time: number },
+): VolumeRow {
+  if (row.epoch !== epoch)
+    throw fork(place, "fenced", `epoch ${row.epoch}, the newest lease's`, `epoch ${epoch}`)
+  if (row.lease === undefined) return row
+  return { ...row, lease: { ...row.lease, expires: ended ? time : time + leaseMs } }
+}
+
+/** The volume for which a lease was made, not another in its place. */
+export function requireVolume(
+  request: VolumePlace & { readonly id: string },
+  row: VolumeRow | undefined,
+): VolumeRow {
+  if (row === undefined)
+    throw new CofferError(
+      "refused",
+      `volume: wanted one that the CAS has, found ${volumeKey(request)}`,
+      { reason: "volume-unknown" },
+    )
+  if (row.id === request.id) return row
+  throw fork(request, "volume-reset", `the volume ${row.id}`, `${request.id}, which was reset`)
 }
 
 export function fork(

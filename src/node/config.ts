@@ -3,9 +3,8 @@ import { z } from "zod"
 import { defaultPcrs } from "../attest/index.ts"
 import { CofferError, fromSystem, isErrno } from "../errors.ts"
 import { parseYaml } from "../manifest/index.ts"
+import { nodeConfigPath } from "../sys/index.ts"
 
-/** Where a node's configuration is. Nothing that an engine chooses leads to another file. */
-export const nodeConfigPath = "/etc/coffer/node.yaml"
 export const defaultSocket = "/run/coffer/node.sock"
 
 const hash = z.string().regex(/^[0-9a-f]{64}$/, {

@@ -11,7 +11,6 @@ export {
   defaultSocket,
   loadNodeConfig,
   type NodeConfig,
-  nodeConfigPath,
   parseNodeConfig,
 } from "./config.ts"
 export { ed25519File } from "./keys.ts"

@@ -3,7 +3,7 @@ import { toHex, utf8OfByteString } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
 import type { ManifestDraft } from "../manifest/index.ts"
 import type { Descriptor, ImageConfig, LayoutWriter } from "../oci/index.ts"
-import { writeAll } from "../seal/index.ts"
+import { sealedPath, storesPath, writeAll } from "../seal/index.ts"
 import { tarAround, writeTar } from "../tar/index.ts"
 import {
   type Content,
@@ -13,12 +13,6 @@ import {
   TreeBuilder,
   walk,
 } from "../tree/index.ts"
-
-/** Where the sealed binary is in a protected image; the runtime looks nowhere else. */
-export const sealedPath = "/coffer/service"
-
-/** And where the stores of its regions are: `/coffer/regions/NAME`. */
-export const storesPath = "/coffer/regions"
 
 /** The files of one store: `header`, and `segments` with files in it. */
 export interface StoredRegion {

@@ -5,7 +5,7 @@
  * same image digest; nothing of the source image touches the host's filesystem but as unnamed temporary bytes; a target
  * is written whole or not at all.
  */
-export { annotationKeys, type StoredRegion, sealedPath, storesPath } from "./image.ts"
+export { annotationKeys, type StoredRegion } from "./image.ts"
 export { type Coverage, type FileSum, minimise } from "./minimise.ts"
 export { imageKeySecret, policySkeleton } from "./policy-skeleton.ts"
 export { type ProtectInput, type ProtectResult, protectImage } from "./protect.ts"

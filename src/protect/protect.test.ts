@@ -10,7 +10,7 @@ import { CofferError, type ErrorCode } from "../errors.ts"
 import { parseCofferYaml } from "../manifest/index.ts"
 import { imageTree, openImage, parseImageReference } from "../oci/index.ts"
 import { parsePolicy } from "../policy/index.ts"
-import { readSealed, type SignInput, sourceOfBytes } from "../seal/index.ts"
+import { readSealed, type SignInput, sealedPath, sourceOfBytes } from "../seal/index.ts"
 import { readSigningKey } from "../sgx/index.ts"
 import { contentOfBytes, lookup, plainDirectory, TreeBuilder } from "../tree/index.ts"
 import {
@@ -19,7 +19,6 @@ import {
   type ProtectResult,
   policySkeleton,
   protectImage,
-  sealedPath,
   signImage,
 } from "./index.ts"
 

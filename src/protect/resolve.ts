@@ -1,6 +1,7 @@
 import type { ByteString } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
 import { type ImageReference, imageTree, openImage, type SourceImage } from "../oci/index.ts"
+import { sealedPath, storesPath } from "../seal/index.ts"
 import {
   type Content,
   type DirectoryNode,
@@ -8,7 +9,7 @@ import {
   sortedChildren,
   type TreeNode,
 } from "../tree/index.ts"
-import { type StoredRegion, sealedPath, storesPath } from "./image.ts"
+import type { StoredRegion } from "./image.ts"
 import { hostPlatform } from "./platform.ts"
 
 /** The sealed binary of a protected image, where it lies. Good until `close`. */

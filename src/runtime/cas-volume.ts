@@ -31,12 +31,28 @@ export interface VolumeHow extends Pick<CasVolumeRequest, "root" | "seed"> {
   readonly onIncident: (incident: Incident) => void
 }
 
-/** Opens one volume of a container, ready to be mounted. */
-export function openCasVolume(
+/** Opens one volume of a container, ready to be mounted; its thread starts while the CAS is still asked. */
+export async function openCasVolume(
   { region, directory }: PlannedVolume,
-  { answer, target, policy }: Configured,
+  asked: Promise<Configured | undefined>,
   { root, seed, ids, onIncident }: VolumeHow,
 ): Promise<ServedMount> {
+  const request = asked.then((configured): CasVolumeRequest => {
+    if (configured === undefined) throw new TypeError("volumes come from a CAS")
+    const { target, policy } = configured
+    return { directory, target, policy, grant: grantOf(region, configured), root, seed }
+  })
+  const worker = workerUrl("cas-volume", import.meta.url)
+  return await ServedMount.open({ worker, request, ids, onIncident }).catch(
+    async (error: unknown) => {
+      if (!(error instanceof CofferError && error.reason === "emptied")) throw error
+      const { policy, grant } = await request
+      throw withRemedies(error, nameOf(policy, grant), directory)
+    },
+  )
+}
+
+function grantOf(region: PlannedVolume["region"], { answer, policy }: Configured): VolumeGrant {
   const grant = answer.volumes.find(({ name }) => name === region.volume)
   if (grant === undefined)
     throw new CofferError(
@@ -45,19 +61,12 @@ export function openCasVolume(
       { reason: "volume-not-granted" },
     )
   // The manifest is measured, the policy is the stakeholder's: an encrypted region never gets a readable store.
-  if (grant.protection !== region.protection)
-    throw new CofferError(
-      "refused",
-      `volume ${region.volume}: wanted ${region.protection}, as measured, found ${grant.protection} in the policy`,
-      { reason: "volume-protection" },
-    )
-  const request: CasVolumeRequest = { directory, target, policy, grant, root, seed }
-  const worker = workerUrl("cas-volume", import.meta.url)
-  return ServedMount.open({ worker, request, ids, onIncident }).catch((error: unknown) => {
-    throw error instanceof CofferError && error.reason === "emptied"
-      ? withRemedies(error, nameOf(policy, grant), directory)
-      : error
-  })
+  if (grant.protection === region.protection) return grant
+  throw new CofferError(
+    "refused",
+    `volume ${region.volume}: wanted ${region.protection}, as measured, found ${grant.protection} in the policy`,
+    { reason: "volume-protection" },
+  )
 }
 
 function nameOf(policy: string, { name, instance }: VolumeGrant): string {

@@ -41,6 +41,8 @@ export interface Configured {
    * the CAS says now is not to be remembered.
    */
   remember(): void
+  /** Lets go of the CAS. Idempotent; after the volumes are open, so that an embedded CAS need not be opened from its disk again. */
+  close(): Promise<void>
 }
 
 const deadlineMs = 60_000
@@ -63,11 +65,10 @@ export async function configureEnclave(file: MeasuredFile, choice: CasChoice): P
     const remember = () => {
       if (target.type === "https") heads.keep(answer.head)
     }
-    return { answer, target, policy, remember }
+    return { answer, target, policy, remember, close: () => client.close() }
   } catch (error) {
-    throw target.type === "embedded" && choice.policy === undefined ? withAcceptHint(error) : error
-  } finally {
     await client.close()
+    throw target.type === "embedded" && choice.policy === undefined ? withAcceptHint(error) : error
   }
 }
 

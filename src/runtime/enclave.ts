@@ -23,7 +23,7 @@ import { type Bundle, bundleFromManifest } from "./bundle.ts"
 import { openCasVolume, type VolumeSeed } from "./cas-volume.ts"
 import type { CasChoice, Configured } from "./configure.ts"
 import type { EngineConfig } from "./engine-config.ts"
-import { listedHooks } from "./hooks.ts"
+import { type Hooks, listedHooks } from "./hooks.ts"
 import { defaultHostFile, maxHostFileSize, renderHostFile, withOwnName } from "./host-files.ts"
 import { ownerOutside } from "./id-mappings.ts"
 import { withConfiguration } from "./injected.ts"
@@ -79,7 +79,7 @@ function hasNoswap(): boolean {
 /** Plans the bundle, opens the shield, and starts the command in the enclave's mounts. */
 export async function startEnclave(input: EnclaveInput): Promise<Enclave> {
   const { place, file } = input
-  const { manifest, mrEnclave } = file.sealed
+  const { manifest } = file.sealed
   const ownIds = ownUserNamespace()
   const noswap = ownIds === undefined && hasNoswap()
   const tree = openTree(file.source, manifest)
@@ -98,9 +98,31 @@ export async function startEnclave(input: EnclaveInput): Promise<Enclave> {
     cgroup: existsSync("/sys/fs/cgroup"),
     ownIds,
   })
-  const owned = (path: string) => ownerOutside(ownerOf(path), bundle.ids ?? ownIds, path)
   if (bundle.ids !== undefined) openPlace(place)
   const asked = configure(input, bundle)
+  try {
+    return await openEnclave(input, { bundle, hooks, ownerOf, noswap, ownIds }, asked)
+  } finally {
+    // Last: the closing of a database waits for its disk, and by now nobody waits for us.
+    asked.then((configured) => configured?.close()).catch(() => undefined)
+  }
+}
+
+interface Plan {
+  readonly bundle: Bundle
+  readonly hooks: Hooks | undefined
+  readonly ownerOf: (path: string) => Owner
+  readonly noswap: boolean
+  readonly ownIds: ReturnType<typeof ownUserNamespace>
+}
+
+async function openEnclave(
+  input: EnclaveInput,
+  { bundle, hooks, ownerOf, noswap, ownIds }: Plan,
+  asked: Promise<Configured | undefined>,
+): Promise<Enclave> {
+  const { place, file } = input
+  const owned = (path: string) => ownerOutside(ownerOf(path), bundle.ids ?? ownIds, path)
   const opened = await openAll(input, bundle, asked, ownerOf)
   try {
     const configured = await asked
@@ -122,7 +144,13 @@ export async function startEnclave(input: EnclaveInput): Promise<Enclave> {
       command: input.command,
     })
     const served = opened.map((one) => one.served)
-    return started(input, { bundle, configured, served, script, mrEnclave: toHex(mrEnclave) })
+    return started(input, {
+      bundle,
+      configured,
+      served,
+      script,
+      mrEnclave: toHex(file.sealed.mrEnclave),
+    })
   } catch (error) {
     await Promise.allSettled(opened.map(({ served }) => served.abandon()))
     throw error
@@ -171,11 +199,9 @@ async function openAll(
   })
   const others = volumes.map(async (volume) => {
     const { region, target } = volume
-    const configured = await asked
-    if (configured === undefined) throw new TypeError("volumes come from a CAS")
     const seed = region.seed ? seedOf(file, region.path) : undefined
     const how = { root: ownerOf(region.path), seed, ids, onIncident }
-    const served = await openCasVolume(volume, configured, how)
+    const served = await openCasVolume(volume, asked, how)
     mkdirSync(target)
     const flags = `${served.readOnly ? "ro" : "rw"},nosuid,nodev,noatime${region.exec ? "" : ",noexec"}`
     return { served, mount: { target, data: mountData, flags } }

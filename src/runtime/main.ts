@@ -1,6 +1,8 @@
 /** `coffer-oci`: the OCI runtime that container engines call. Prints, exits and reads the environment. */
-import { closeSync, writeSync } from "node:fs"
+import { closeSync, existsSync, writeSync } from "node:fs"
 import { CofferError } from "../errors.ts"
+import type { NodeConfig } from "../node/index.ts"
+import { nodeConfigPath } from "../sys/index.ts"
 import { type CommandLine, splitCommandLine } from "./command-line.ts"
 import { OciLog } from "./oci-log.ts"
 import { findRunc } from "./runc.ts"
@@ -55,8 +57,7 @@ async function shield(engine: number, line: CommandLine): Promise<void> {
 
 /** A machine that is configured is what its configuration says; on another one, tests choose. */
 async function machineOf(log: OciLog): Promise<Machine> {
-  const { loadNodeConfig } = await import("../node/index.ts")
-  const node = loadNodeConfig()
+  const node = existsSync(nodeConfigPath) ? await nodeConfig() : undefined
   if (node !== undefined) return { node, casDirectory: defaultCasDirectory }
   const [config, directory] = ["COFFER_INSECURE_NODE_CONFIG", "COFFER_INSECURE_CAS_DIR"].map(
     (name) => {
@@ -67,9 +68,15 @@ async function machineOf(log: OciLog): Promise<Machine> {
     },
   )
   return {
-    node: config === undefined ? undefined : loadNodeConfig(config),
+    node: config === undefined ? undefined : await nodeConfig(config),
     casDirectory: directory ?? defaultCasDirectory,
   }
+}
+
+/** What reads it is a third of this program, and most machines have none. */
+async function nodeConfig(file?: string): Promise<NodeConfig | undefined> {
+  const { loadNodeConfig } = await import("../node/index.ts")
+  return loadNodeConfig(file)
 }
 
 async function main(argv: readonly string[]): Promise<void> {

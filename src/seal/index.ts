@@ -19,6 +19,7 @@ export {
 } from "./inventory.ts"
 export { binfsOffsetOf } from "./layout.ts"
 export { measurePages } from "./measure.ts"
+export { sealedPath, storesPath } from "./places.ts"
 export {
   type CheckedProof,
   checkProof,

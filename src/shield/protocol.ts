@@ -11,8 +11,11 @@ export interface ServeInput {
   readonly signals: SharedArrayBuffer
   /** Of the container that is served; undefined: its ids are those of the mount. */
   readonly ids: IdMaps | undefined
-  /** What the worker's own builder understands. */
-  readonly request: unknown
+}
+
+/** The one message to the worker: what its own builder understands. Undefined: there will be no filesystem. */
+export interface ToServer {
+  readonly request: { readonly value: unknown } | undefined
 }
 
 export const gateAt = 0

@@ -1,7 +1,15 @@
 import { type MessagePort, parentPort, workerData } from "node:worker_threads"
 import { type FileSystem, MappedFileSystem, runLoop } from "../fuse/index.ts"
 import { FuseDevice } from "../sys/index.ts"
-import { type FromServer, gate, gateAt, type ServeInput, stopAt, transport } from "./protocol.ts"
+import {
+  type FromServer,
+  gate,
+  gateAt,
+  type ServeInput,
+  stopAt,
+  type ToServer,
+  transport,
+} from "./protocol.ts"
 
 /**
  * The body of a worker that serves one mount: builds the filesystem first, so that a wrong key or a damaged volume
@@ -17,13 +25,22 @@ export async function serveInWorker(
   const report = reportTo(port)
   let error: unknown
   try {
-    const fs = await build(input.request, report)
+    const request = await requestFrom(port)
+    const fs = request === undefined ? undefined : await build(request.value, report)
+    if (fs === undefined) return
     say(port, { type: "built", readOnly: fs.options.readOnly })
     serve(port, input, input.ids === undefined ? fs : new MappedFileSystem(fs, input.ids), report)
   } catch (caught) {
     error = caught
   }
   say(port, { type: "ended", error: error === undefined ? undefined : transport(error) })
+}
+
+/** The thread is there before anybody knows what it is to serve: so its start costs nobody's time. */
+function requestFrom(port: MessagePort): Promise<ToServer["request"]> {
+  return new Promise((resolve) => {
+    port.once("message", ({ request }: ToServer) => resolve(request))
+  })
 }
 
 /** Says each error once, also when the filesystem has reported what it then throws. */

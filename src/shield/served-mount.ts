@@ -11,6 +11,7 @@ import {
   received,
   type ServeInput,
   stopAt,
+  type ToServer,
 } from "./protocol.ts"
 
 /** A loop makes little garbage; with V8's own choice it takes 40 MiB more, which the index's cache uses better. */
@@ -19,7 +20,7 @@ const youngGenerationMb = 6
 export interface ServeOptions {
   /** The worker's entry: a file that calls `serveInWorker`. */
   readonly worker: URL
-  /** What its builder gets. */
+  /** What its builder gets, at once or later: the thread starts meanwhile. When it rejects, so does `open`. */
   readonly request: unknown
   /** Of a container with a user namespace, when the mount is made outside of it. */
   readonly ids?: IdMaps | undefined
@@ -48,6 +49,10 @@ export class ServedMount {
   /** Opens the filesystem. Rejects with its error: wrong key, rollback, nothing there. */
   static async open(options: ServeOptions): Promise<ServedMount> {
     const host = new Host(options)
+    Promise.resolve(options.request).then(
+      (value) => host.give(value),
+      (error: unknown) => host.giveUp(error),
+    )
     return new ServedMount(host, await host.built.promise)
   }
 
@@ -80,12 +85,13 @@ class Host {
   readonly built = Promise.withResolvers<boolean>()
   readonly ready = Promise.withResolvers<void>()
   readonly ended = Promise.withResolvers<void>()
+  readonly #thread: Worker
   readonly #waker: number
   readonly #signals = new Int32Array(new SharedArrayBuffer(8))
   readonly #onIncident: (incident: Incident) => void
   #closed = false
 
-  constructor({ worker, request, ids, onIncident }: ServeOptions) {
+  constructor({ worker, ids, onIncident }: ServeOptions) {
     this.device = openFuse()
     this.#waker = createWaker()
     this.#onIncident = onIncident ?? (() => undefined)
@@ -95,7 +101,6 @@ class Host {
       metrics: this.metrics,
       signals: this.#signals.buffer,
       ids,
-      request,
     }
     // A promise that nobody awaits yet must not end the process: the same error reaches `open` or `ended`.
     for (const { promise } of [this.built, this.ready, this.ended]) promise.catch(() => undefined)
@@ -103,9 +108,23 @@ class Host {
       workerData: input,
       resourceLimits: { maxYoungGenerationSizeMb: youngGenerationMb },
     })
+    this.#thread = thread
     thread.on("message", (message: FromServer) => this.#hear(message))
     thread.on("error", (error) => this.#end(error))
     thread.on("exit", () => this.#end(new CofferError("fault", "the serving thread ended early")))
+  }
+
+  give(value: unknown): void {
+    this.#say({ request: { value } })
+  }
+
+  giveUp(error: unknown): void {
+    this.built.reject(error)
+    this.#say({ request: undefined })
+  }
+
+  #say(message: ToServer): void {
+    this.#thread.postMessage(message)
   }
 
   open(value: number): void {

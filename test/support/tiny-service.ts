@@ -3,8 +3,8 @@ import { mkdirSync, readFileSync, realpathSync } from "node:fs"
 import { join } from "node:path"
 import { toHex, utf8OfByteString } from "../../src/bytes/index.ts"
 import type { MeasuredManifest } from "../../src/manifest/index.ts"
-import { sealedPath } from "../../src/protect/index.ts"
 import { openSealed } from "../../src/runtime/index.ts"
+import { sealedPath } from "../../src/seal/index.ts"
 import {
   type DirectoryNode,
   type FileNode,

@@ -33,6 +33,11 @@ export interface Reader {
   range(table: Table, prefix: string, after: string, limit: number): Promise<readonly Row[]>
 }
 
+/** For a thread of its own: nothing here waits for anybody. */
+export interface DirectReader {
+  getNow(table: Table, key: string): Uint8Array | undefined
+}
+
 export interface Backend extends Reader {
   /**
    * Runs `work` while no other commit runs on this database, by any process, then makes its writes durable: all of them

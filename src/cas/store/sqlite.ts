@@ -1,17 +1,9 @@
-import { closeSync, fdatasync, fsyncSync, mkdirSync, openSync } from "node:fs"
+import { closeSync, fdatasync } from "node:fs"
 import { join } from "node:path"
-import { DatabaseSync, type StatementSync } from "node:sqlite"
 import { promisify } from "node:util"
 import { CofferError, fromSystem } from "../../errors.ts"
-import {
-  type Backend,
-  type Reader,
-  type Row,
-  rangeStart,
-  type Table,
-  tables,
-  type Write,
-} from "./backend.ts"
+import type { Backend, Reader, Row, Table, Write } from "./backend.ts"
+import { Connection, makeDirectory, openWal, sqliteError } from "./sqlite-connection.ts"
 
 const sync = promisify(fdatasync)
 
@@ -21,83 +13,8 @@ const sync = promisify(fdatasync)
  * acknowledged after that, and the write-ahead log holds every commit before it too.
  */
 export function openSqlite(dir: string): Backend {
-  try {
-    mkdirSync(dir, { recursive: true, mode: 0o700 })
-  } catch (error) {
-    throw fromSystem(error, dir)
-  }
+  makeDirectory(dir)
   return new SqliteBackend(dir)
-}
-
-interface Statements {
-  readonly get: StatementSync
-  readonly range: StatementSync
-  readonly put: StatementSync
-  readonly remove: StatementSync
-}
-
-class Connection implements Reader {
-  readonly database: DatabaseSync
-  readonly statements: ReadonlyMap<Table, Statements>
-
-  constructor(path: string) {
-    this.database = new DatabaseSync(path, { timeout: 5000 })
-    this.database.exec(
-      "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -32768",
-    )
-    for (const table of tables)
-      this.database.exec(
-        `CREATE TABLE IF NOT EXISTS ${table} (key TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID`,
-      )
-    this.statements = new Map(tables.map((table) => [table, prepare(this.database, table)]))
-  }
-
-  get(table: Table, key: string): Promise<Uint8Array | undefined> {
-    const row = this.of(table).get.get(key)
-    const value = row?.["value"]
-    return Promise.resolve(value instanceof Uint8Array ? value : undefined)
-  }
-
-  range(table: Table, prefix: string, after: string, limit: number): Promise<readonly Row[]> {
-    const from = rangeStart(prefix, after)
-    // Keys are ASCII, so this is above all keys with the prefix.
-    const rows = this.of(table).range.all(from, `${prefix}\u{10ffff}`, limit)
-    return Promise.resolve(rows.map(rowOf))
-  }
-
-  of(table: Table): Statements {
-    const found = this.statements.get(table)
-    if (found === undefined) throw new TypeError(`no table ${table}`)
-    return found
-  }
-}
-
-function rowOf(row: Record<string, unknown>): Row {
-  const { key, value } = row
-  return { key: String(key), value: value instanceof Uint8Array ? value : new Uint8Array() }
-}
-
-function prepare(database: DatabaseSync, table: Table): Statements {
-  return {
-    get: database.prepare(`SELECT value FROM ${table} WHERE key = ?`),
-    range: database.prepare(
-      `SELECT key, value FROM ${table} WHERE key > ? AND key < ? ORDER BY key LIMIT ?`,
-    ),
-    put: database.prepare(
-      `INSERT INTO ${table} (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
-    ),
-    remove: database.prepare(`DELETE FROM ${table} WHERE key = ?`),
-  }
-}
-
-/** The log is there after the first write; its name, and the database's, are made durable here. */
-function openWal(dir: string, writer: Connection): number {
-  writer.database.exec("BEGIN IMMEDIATE; PRAGMA user_version = 1; COMMIT")
-  const wal = openSync(join(dir, "cas.db-wal"), "r")
-  const folder = openSync(dir, "r")
-  fsyncSync(folder)
-  closeSync(folder)
-  return wal
 }
 
 class SqliteBackend implements Backend {
@@ -165,11 +82,7 @@ class SqliteBackend implements Backend {
       })
     await this.#begin()
     try {
-      for (const { table, key, value } of await work(this.#writer)) {
-        const { put, remove } = this.#writer.of(table)
-        if (value === undefined) remove.run(key)
-        else put.run(key, value)
-      }
+      this.#writer.write(await work(this.#writer))
       this.#run("COMMIT")
       await this.#sync()
     } catch (error) {
@@ -231,9 +144,4 @@ function isBusy(error: unknown): boolean {
   return (
     error instanceof Error && "errcode" in error && (Number(error.errcode) & 0xff) === sqliteBusy
   )
-}
-
-function sqliteError(error: unknown, what: string): unknown {
-  if (!(error instanceof Error) || !("errstr" in error)) return error
-  return new CofferError("io", `${what}: ${error.message}`, { cause: error, reason: "database" })
 }

@@ -5,11 +5,11 @@ import {
   defaultSocket,
   loadNodeConfig,
   type NodeConfig,
-  nodeConfigPath,
   nodeStatus,
   serveNode,
 } from "../../node/index.ts"
 import { guardMemory } from "../../shield/index.ts"
+import { nodeConfigPath } from "../../sys/index.ts"
 import { printCollateral, type Vendor, viewCollateral } from "../collateral-listing.ts"
 import type { Io } from "../io.ts"
 import { wholeNumber } from "../numbers.ts"

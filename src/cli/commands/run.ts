@@ -5,9 +5,9 @@ import { Command } from "commander"
 import { utf8OfByteString } from "../../bytes/index.ts"
 import type { AnchorTarget } from "../../cas/index.ts"
 import { CofferError } from "../../errors.ts"
-import { loadNodeConfig, type NodeConfig, nodeConfigPath } from "../../node/index.ts"
+import { loadNodeConfig, type NodeConfig } from "../../node/index.ts"
 import { imageTree, openImage, parseImageReference } from "../../oci/index.ts"
-import { sealedPath, storesOf } from "../../protect/index.ts"
+import { storesOf } from "../../protect/index.ts"
 import {
   type MeasuredFile,
   openSealed,
@@ -16,8 +16,8 @@ import {
   runAlone,
   withStores,
 } from "../../runtime/index.ts"
-import { writeAll } from "../../seal/index.ts"
-import { makeScratch, scratchError } from "../../sys/index.ts"
+import { sealedPath, writeAll } from "../../seal/index.ts"
+import { makeScratch, nodeConfigPath, scratchError } from "../../sys/index.ts"
 import { lookup, readPieces } from "../../tree/index.ts"
 import type { Io } from "../io.ts"
 import { wholeNumber } from "../numbers.ts"

@@ -36,6 +36,8 @@ export interface Anchor {
   seen?(): Uint8Array | undefined
   /** Throws `rollback` when the keeper is behind one of these words, all of which `seen` gave before. */
   requireNotBehind?(words: readonly Uint8Array[]): void
+  /** Called about once a second while the volume is open: what the keeper wants to hear of its user, for example. Never throws. */
+  keep?(): void
   close(): void
 }
 

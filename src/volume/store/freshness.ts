@@ -107,6 +107,10 @@ export class FreshnessKeeper {
     }
   }
 
+  keep(): void {
+    this.#anchor?.keep?.()
+  }
+
   /** Milliseconds until the anchor is due; undefined when nothing waits. */
   due(): number | undefined {
     if (this.#waiting === undefined || this.#freshness.mode === "strict") return undefined

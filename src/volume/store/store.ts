@@ -232,6 +232,7 @@ export class VolumeStore implements FrameStore {
 
   tick(_nowMs: number): number {
     const { freshness, garbage } = this.#options
+    freshness.keep()
     if (this.#failure === undefined) {
       if (freshness.due() === 0) this.#anchored(() => freshness.retry())
       if (garbage.due() === 0) this.#collect(false)
