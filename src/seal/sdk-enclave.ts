@@ -1,4 +1,4 @@
-import { Cursor, equalBytes, toHex } from "../bytes/index.ts"
+import { alignUp, Cursor, equalBytes, toHex } from "../bytes/index.ts"
 import { type LoadSegment, type NamedSection, readElf } from "../elf/index.ts"
 import { CofferError } from "../errors.ts"
 import {
@@ -19,6 +19,8 @@ export interface SdkEnclave {
 
 const format = "SGX SDK enclave"
 const metadataMagic = 0x86a8_0294_635d_0e4cn
+/** Major 1, minor 3: the SDK before 1.9. Its loader adds a page that later ones do not. */
+const oldVersion = 0x1_0000_0003n
 /** 16 GiB of pages: a bound for the time that a lying file can take. */
 const maxPageCount = 1 << 22
 
@@ -32,7 +34,7 @@ export function measureSdkEnclave(bytes: Uint8Array, sink?: RecordSink): SdkEncl
   const image = patched(bytes, metadata)
   refuseTextRelocations(image, elf.sections)
   const loader = new Loader(metadata, sink)
-  for (const segment of elf.segments) loader.segment(image, segment)
+  loader.segments(image, elf.segments)
   loader.layout()
   const mrEnclave = loader.digest()
   const signature = verifySigstruct(metadata.bytes.subarray(64, 64 + sigstructSize))
@@ -47,6 +49,7 @@ export function measureSdkEnclave(bytes: Uint8Array, sink?: RecordSink): SdkEncl
 
 interface Metadata {
   readonly bytes: Uint8Array
+  readonly version: bigint
   readonly ssaFrameSize: number
   readonly enclaveSize: number
   readonly patches: Uint8Array
@@ -69,7 +72,8 @@ function metadataOf(bytes: Uint8Array, sections: readonly NamedSection[]): Metad
   const metadata = note.bytes(Math.min(size, note.remaining), "metadata")
   const cursor = new Cursor(metadata, format)
   if (cursor.u64("magic") !== metadataMagic) throw fault("magic", "the SDK's", "another")
-  cursor.bytes(16, "version, size, TCS policy")
+  const version = cursor.u64("version")
+  cursor.bytes(8, "size, TCS policy")
   const ssaFrameSize = cursor.u32("SSA frame size")
   cursor.bytes(12, "save size, MISCSELECT, TCS pool")
   const enclaveSize = cursor.size("enclave size")
@@ -77,6 +81,7 @@ function metadataOf(bytes: Uint8Array, sections: readonly NamedSection[]): Metad
   const patches = directory(cursor, metadata)
   return {
     bytes: metadata,
+    version,
     ssaFrameSize,
     enclaveSize,
     patches,
@@ -153,8 +158,32 @@ class Loader {
     this.#builder = new MrEnclave({ ssaFrameSize, size: enclaveSize }, sink)
   }
 
+  segments(image: Uint8Array, segments: readonly LoadSegment[]): void {
+    if (this.#metadata.version !== oldVersion) {
+      for (const segment of segments) this.#segment(image, segment)
+      return
+    }
+    let last: LoadSegment | undefined
+    for (const segment of segments) {
+      if (last !== undefined && extraPage(last) < segment.address - (segment.address % pageSize))
+        this.#extra(last)
+      if (segment.address > (last?.address ?? 0)) last = segment
+      this.#segment(image, segment)
+    }
+    if (last !== undefined) this.#extra(last)
+  }
+
+  /** A page of zeros behind a segment, where its size in whole pages reaches farther than its last byte. */
+  #extra(segment: LoadSegment): void {
+    const { address, memorySize, flags } = segment
+    const at = extraPage(segment)
+    if (at >= alignUp(alignUp(memorySize, pageSize) + address, pageSize)) return
+    this.#page.fill(0)
+    this.#add(at, pageFlags.reg + permissions(flags), true)
+  }
+
   /** Page by page, with zeros before and behind what the file has. */
-  segment(image: Uint8Array, segment: LoadSegment): void {
+  #segment(image: Uint8Array, segment: LoadSegment): void {
     const { address, fileSize, offset } = segment
     const flags = pageFlags.reg + permissions(segment.flags)
     const end = address + segment.memorySize
@@ -231,6 +260,11 @@ class Loader {
     if (measured) this.#builder.addMeasured(offset, flags, this.#page)
     else this.#builder.add(offset, flags)
   }
+}
+
+/** Where the first page behind a segment begins. */
+function extraPage({ address, memorySize }: LoadSegment): number {
+  return alignUp(address + memorySize, pageSize)
 }
 
 function layoutEntries(bytes: Uint8Array): LayoutEntry[] {

@@ -61,10 +61,19 @@ const expectedPages: readonly ExpectedPage[] = [
   { offset: 0x40000, flags: 0x203, measured: false, page: page() },
 ]
 
+/** Of the metadata: the SDK before 1.9, whose loader adds a page behind the last segment, and a later one. */
+export type SdkVersion = "1.3" | "2.1"
+const versions = { "1.3": 0x1_0000_0003n, "2.1": 0x2_0000_0001n } as const
+
+const extraPage: ExpectedPage = { offset: 0x4000, flags: 0x205, measured: true, page: page() }
+const segmentPageCount = 3
+
 /** MrEnclave of exactly these pages. */
-export function sdkMrEnclave(): Uint8Array {
+export function sdkMrEnclave(version: SdkVersion = "2.1"): Uint8Array {
   const builder = new MrEnclave(sdkGeometry)
-  for (const { offset, flags, measured, page: bytes } of expectedPages)
+  const extra = version === "1.3" ? [extraPage] : []
+  const pages = expectedPages.toSpliced(segmentPageCount, 0, ...extra)
+  for (const { offset, flags, measured, page: bytes } of pages)
     if (measured) builder.addMeasured(offset, flags, bytes)
     else builder.add(offset, flags)
   return builder.digest()
@@ -90,9 +99,10 @@ function layoutEntry(values: {
   return out
 }
 
-function metadata(mrEnclave: Uint8Array): Buffer {
+function metadata(mrEnclave: Uint8Array, version: SdkVersion): Buffer {
   const head = Buffer.alloc(1904)
   head.writeBigUInt64LE(0x86a80294635d0e4cn, 0)
+  head.writeBigUInt64LE(versions[version], 8)
   head.writeUInt32LE(sdkGeometry.ssaFrameSize, 24)
   head.writeBigUInt64LE(BigInt(enclaveSize), 40)
   head.set(sigstruct(mrEnclave), 64)
@@ -155,9 +165,9 @@ function sigstruct(mrEnclave: Uint8Array): Uint8Array {
 }
 
 /** A signed enclave as Intel's SDK writes them: small, made here, with nothing of Intel's in it. */
-export function sdkEnclave(mrEnclave: Uint8Array): Buffer {
+export function sdkEnclave(mrEnclave: Uint8Array, version: SdkVersion = "2.1"): Buffer {
   const names = Buffer.from("\0.note.sgxmeta\0.shstrtab\0")
-  const meta = metadata(mrEnclave)
+  const meta = metadata(mrEnclave, version)
   const note = Buffer.concat([Buffer.alloc(12), Buffer.from("sgx_metadata\0"), meta])
   note.writeUInt32LE(13, 0)
   note.writeUInt32LE(meta.length, 4)
