@@ -51,7 +51,7 @@ export function sealCommand(io: Io): Command {
     .addHelpText(
       "after",
       `
-The same files and manifest give the same bytes on every machine.
+The same files and manifest give the same bytes on every machine, whatever OUT is called.
 
 Example:
   printf 'version: 1\\nservice: { argv: [/bin/hello] }\\n' > coffer.yaml
@@ -93,7 +93,7 @@ function seal(
   const draft = compileManifest({
     source,
     arch: (binary) => wantedArch ?? detectedArch(root, binary),
-    defaults: defaultsFor(out),
+    defaults: defaultsFor(source),
     user: (spec) => resolveUser(spec, textFile(root, "/etc/passwd"), textFile(root, "/etc/group")),
     executable: (name, env) => findExecutable(root, name, env),
   })
@@ -120,15 +120,15 @@ function detectedArch(root: DirectoryNode, binary: string): Machine {
   )
 }
 
-/** What an image would say: here there is none. */
-function defaultsFor(out: string): ServiceDefaults {
-  const name = basename(out)
+/** What an image would say: here there is none. The name is that of the program: the name of OUT must not be measured. */
+function defaultsFor({ service }: ServiceSource): ServiceDefaults {
+  const name = basename(service.binary ?? service.argv?.[0] ?? "")
     .toLowerCase()
     .replaceAll(/[^a-z0-9._-]+/g, "-")
-    .replaceAll(/^[^a-z0-9]+|\.sealed$|[^a-z0-9]+$/g, "")
     .slice(0, 63)
+    .replaceAll(/^[^a-z0-9]+|[^a-z0-9]+$/g, "")
   return {
-    name: /^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$/.test(name) ? name : "service",
+    name: name === "" ? "service" : name,
     argv: [],
     env: {},
     cwd: "/",
