@@ -3,6 +3,7 @@ import { closeSync, fdatasync, fsyncSync, openSync, renameSync, rmSync } from "n
 import { dirname } from "node:path"
 import { sha256 } from "../crypto/index.ts"
 import { fromSystem } from "../errors.ts"
+import { refuseOtherThanFile } from "../sys/index.ts"
 import type { DirectoryNode, OnProgress } from "../tree/index.ts"
 import { type ByteSource, hashAreaSize, VerifiedSource, verityLevels } from "../verity/index.ts"
 import { blockSize, damaged, decodeSuperblock } from "./format.ts"
@@ -16,6 +17,7 @@ export function createBinfsFile(
 ): WrittenBinfs {
   const beside = `${path}.${randomUUID().slice(0, 8)}.tmp`
   try {
+    refuseOtherThanFile(path)
     const fd = openSync(beside, "wx")
     try {
       const written = writeBinfs(root, fd, 0, { onProgress: syncAlong(fd, onProgress) })

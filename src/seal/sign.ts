@@ -7,7 +7,7 @@ import {
   verifySigstruct,
 } from "../sgx/index.ts"
 import { emitSealedHead } from "./layout.ts"
-import { readSealed, type SealedBinary } from "./read.ts"
+import { looksSealed, readSealed, type SealedBinary } from "./read.ts"
 import { openFile } from "./source.ts"
 import { replaceHead } from "./write.ts"
 
@@ -75,7 +75,12 @@ function isDate(date: string): boolean {
 function readOnce(path: string): SealedBinary {
   const file = openFile(path)
   try {
-    return readSealed(file)
+    const start = new Uint8Array(Math.min(file.size, 0x5000))
+    file.read(start, 0)
+    if (looksSealed(start)) return readSealed(file)
+    throw new CofferError("config", `${path}: wanted a sealed binary, found something else`, {
+      hint: "make one with: coffer seal DIR OUT --manifest coffer.yaml",
+    })
   } finally {
     file.close()
   }

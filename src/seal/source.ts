@@ -8,8 +8,7 @@ export interface FileSource extends ByteSource {
 }
 
 /** Size and bytes of an open descriptor. */
-function sourceOfFd(fd: number, name: string): ByteSource {
-  const { size } = fstatSync(fd)
+function sourceOfFd(fd: number, size: number, name: string): ByteSource {
   return {
     size,
     read(target, position) {
@@ -50,7 +49,11 @@ export function openFile(path: string): FileSource {
   } catch (error) {
     throw fromSystem(error, `open ${path}`)
   }
-  return { ...sourceOfFd(fd, path), fd, close: () => closeSync(fd) }
+  const stat = fstatSync(fd)
+  if (!stat.isDirectory())
+    return { ...sourceOfFd(fd, stat.size, path), fd, close: () => closeSync(fd) }
+  closeSync(fd)
+  throw new CofferError("config", `${path}: wanted a file, found a directory`)
 }
 
 /** A part of a file as a file of its own. */

@@ -16,6 +16,7 @@ import type { WrittenBinfs } from "../binfs/index.ts"
 import { toHex } from "../bytes/index.ts"
 import { CofferError, fromSystem } from "../errors.ts"
 import type { ManifestDraft, MeasuredManifest } from "../manifest/index.ts"
+import { refuseOtherThanFile } from "../sys/index.ts"
 import { binfsOffsetOf, checkGeometry, emitSealedHead, manifestPages, stubPage } from "./layout.ts"
 import { measurePages } from "./measure.ts"
 
@@ -75,6 +76,7 @@ function replaceFile<T>(
 ): T {
   const beside = `${path}.${randomUUID().slice(0, 8)}.tmp`
   try {
+    refuseOtherThanFile(path)
     if (copyOf !== undefined)
       copyFileSync(copyOf, beside, constants.COPYFILE_EXCL + constants.COPYFILE_FICLONE)
     const fd = openSync(beside, copyOf === undefined ? "wx+" : "r+")

@@ -20,6 +20,7 @@ export {
   seekHole,
   setTimes,
 } from "./posix.ts"
+export { refuseOtherThanFile } from "./replaceable.ts"
 export { makeLargeScratch, makeScratch, scratchError } from "./scratch.ts"
 export {
   dropCache,
