@@ -1,4 +1,5 @@
 import assert from "node:assert/strict"
+import { spawnSync } from "node:child_process"
 import { test } from "node:test"
 import type { Io } from "./io.ts"
 import { main } from "./main.ts"
@@ -46,6 +47,24 @@ test("an unknown option or command is a usage error, said on stderr", async () =
     assert.equal(io.out.length, 0)
     assert.match(io.err.join("\n"), /^coffer: /)
   }
+})
+
+test("completion in bash offers subcommands, choices, files, and options after a dash", async () => {
+  const io = captured()
+  await main(["completion", "bash"], io)
+  const script = `${io.out.join("\n")}
+show() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _coffer; echo "\${COMPREPLY[*]}"; }
+show coffer binfs ''; show coffer seal a b --arch ''; show coffer binfs create -; show coffer binfs ls /etc/host
+show coffer completion ''; show coffer keygen ''; show coffer binfs verify /etc/hostn --r`
+  const { stdout } = spawnSync("bash", ["-c", script], { encoding: "utf8" })
+  const [binfs, arch, create, files, shells, keygen, verify] = stdout.split("\n")
+  assert.equal(binfs, "create ls cat extract verify mount")
+  assert.equal(arch, "x86-64 aarch64")
+  assert.equal(create, "--json --help")
+  assert.match(files ?? "", /\/etc\/hostname/)
+  assert.equal(shells, "bash zsh fish")
+  assert.match(keygen ?? "", /^--sign --volume/)
+  assert.equal(verify, "--root-hash")
 })
 
 test("completion scripts hold the commands of the program", async () => {
