@@ -29,6 +29,15 @@ export function displayName(name: ByteString): string {
   }
 }
 
+/** The bytes that `displayName` shows so; undefined when a backslash stands for nothing. */
+export function parseDisplayName(text: string): ByteString | undefined {
+  const bytes = utf8OfByteString(text)
+  if (!/^(?:[^\\]|\\\\|\\x[0-9a-f]{2})*$/.test(bytes)) return undefined
+  return bytes.replace(/\\(?:\\|x([0-9a-f]{2}))/g, (_, hex?: string) =>
+    hex === undefined ? "\\" : String.fromCharCode(Number.parseInt(hex, 16)),
+  ) as ByteString
+}
+
 function escapeByte(byte: number): string {
   if (byte === 0x5c) return "\\\\"
   return byte >= 0x20 && byte < 0x7f

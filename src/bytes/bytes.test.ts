@@ -15,6 +15,7 @@ import {
   fromHex,
   isZero,
   parseCanonicalJson,
+  parseDisplayName,
   structSize,
   tableFaults,
   toHex,
@@ -42,6 +43,14 @@ test("a displayed name is never ambiguous and never moves a terminal's cursor", 
   assert.equal(displayName(byteString(new Uint8Array([0x61, 0xff, 0x5c]))), "a\\xff\\\\")
   assert.equal(displayName(utf8OfByteString("a\x1b[2Jb")), "a\\x1b[2Jb")
   assert.equal(displayName(utf8OfByteString("a\u202eb")), "a\\xe2\\x80\\xaeb")
+})
+
+test("what displayName shows is read back, and nothing is guessed", () => {
+  const all = byteString(Uint8Array.from({ length: 255 }, (_, i) => i + 1))
+  for (const name of [all, utf8OfByteString("grün\u202e\n\\xff"), byteString(Uint8Array.of(0xc3))])
+    assert.equal(parseDisplayName(displayName(name)), name)
+  for (const text of ["a\\", "a\\b", "\\x0", "\\xFF", "\\\\\\"])
+    assert.equal(parseDisplayName(text), undefined, text)
 })
 
 test("hex is strict", () => {

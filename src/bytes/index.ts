@@ -9,6 +9,7 @@ export {
   byteString,
   bytesOf,
   displayName,
+  parseDisplayName,
   utf8OfByteString,
 } from "./byte-string.ts"
 export { canonicalJson, type JsonValue, parseCanonicalJson } from "./canonical-json.ts"

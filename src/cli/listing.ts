@@ -1,4 +1,4 @@
-import { displayName, utf8OfByteString } from "../bytes/index.ts"
+import { type ByteString, displayName } from "../bytes/index.ts"
 import { sortedChildren, type TreeNode, walk } from "../tree/index.ts"
 
 export interface ListedEntry {
@@ -23,8 +23,12 @@ export interface ListedLine {
 }
 
 /** A directory's children, or the node alone when it is none; `recursive`: everything below, as paths. */
-export function* listing(node: TreeNode, path: string, recursive: boolean): Generator<ListedLine> {
-  const base = displayName(utf8OfByteString(path.replace(/\/+$/, "")))
+export function* listing(
+  node: TreeNode,
+  path: ByteString,
+  recursive: boolean,
+): Generator<ListedLine> {
+  const base = displayName(path.replace(/\/+$/, "") as ByteString)
   if (node.kind !== "directory") {
     yield lineOf(base, node)
   } else if (recursive) {

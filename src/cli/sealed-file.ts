@@ -49,7 +49,11 @@ export async function withSubject<T>(
   }
   const bar = progressBar(io, "reading the image")
   try {
-    const service = await openService(subject.reference, process.stdin, bar.update)
+    const service = await openService(subject.reference, process.stdin, bar.update).catch(
+      (error: unknown) => {
+        throw noFile(text, error)
+      },
+    )
     bar.end()
     try {
       return await use(service.sealed, service.stores)
@@ -59,6 +63,19 @@ export async function withSubject<T>(
   } finally {
     bar.end()
   }
+}
+
+/** A bare name that is no image may have been meant as a file's. */
+function noFile(text: string, error: unknown): unknown {
+  if (!(error instanceof CofferError) || error.code !== "missing" || text.includes(":"))
+    return error
+  const { reason = "", facts, cause, message } = error
+  const hint =
+    error.hint ??
+    (statSync(text, { throwIfNoEntry: false }) === undefined
+      ? `there is no file ${text} here, so it was taken as the name of an image`
+      : `${text} is a directory here: an OCI layout is oci:${text}, a root filesystem becomes a sealed binary by coffer seal`)
+  return new CofferError("missing", message, { hint, reason, facts, cause })
 }
 
 /** The same, with the head read and checked. What is no sealed binary is a `config` error. */

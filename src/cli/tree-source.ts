@@ -1,5 +1,6 @@
 import { statSync } from "node:fs"
 import { openBinfs } from "../binfs/index.ts"
+import { isZero } from "../bytes/index.ts"
 import { CofferError, fromSystem } from "../errors.ts"
 import { compressionOfBytes, spool } from "../oci/index.ts"
 import { looksSealed, openFile, openTree, readSealed } from "../seal/index.ts"
@@ -24,7 +25,7 @@ export async function withTreeSource<T>(
     if (looksSealed(start)) return await use(openTree(file, readSealed(file).manifest))
     if (isErofs(start)) return await use(openBinfs(imageOf(file, start)).root)
     const compression = compressionOfBytes(start)
-    if (compression === "plain") return await use(treeFromTar(file))
+    if (compression === "plain") return await use(plainTar(file, path, start))
     let done = 0
     const { spool: plain } = await spool(file, compression, path, (size) => {
       done += size
@@ -37,6 +38,22 @@ export async function withTreeSource<T>(
     }
   } finally {
     file.close()
+  }
+}
+
+/** What does not even begin as a tar is none, and not a damaged one. */
+function plainTar(file: ByteSource, path: string, start: Uint8Array): DirectoryNode {
+  try {
+    return treeFromTar(file)
+  } catch (error) {
+    const atStart = error instanceof CofferError && error.facts["offset"] === 0
+    const magic = Buffer.from(start).toString("latin1", 257, 262)
+    if (!atStart || magic === "ustar" || isZero(start.subarray(0, 512))) throw error
+    throw new CofferError(
+      "config",
+      `${path}: wanted a directory, a tar, or a binary filesystem, found something else`,
+      { cause: error },
+    )
   }
 }
 

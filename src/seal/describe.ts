@@ -1,4 +1,4 @@
-import { displayName, toHex, utf8OfByteString } from "../bytes/index.ts"
+import { type ByteString, displayName, toHex } from "../bytes/index.ts"
 import { Sha256 } from "../crypto/index.ts"
 import { CofferError } from "../errors.ts"
 import {
@@ -65,24 +65,25 @@ export function contentHash(content: Content): string {
 }
 
 /** The node at an absolute path. Symlinks on the way are not followed, and said. */
-export function lookUp(root: DirectoryNode, path: string): TreeNode {
+export function lookUp(root: DirectoryNode, path: ByteString): TreeNode {
   if (!path.startsWith("/")) throw notThere(path, "an absolute path")
   let node: TreeNode = root
   let seen = ""
-  for (const part of path.split("/").filter((name) => name !== "")) {
+  for (const part of path.split("/").filter((name) => name !== "") as ByteString[]) {
     if (node.kind === "symlink")
       throw notThere(path, `no symlink on the way (${seen} goes to ${displayName(node.target)})`)
     if (node.kind !== "directory") throw notThere(path, `a directory at ${seen}`)
-    const child: TreeNode | undefined = node.children.get(utf8OfByteString(part))
-    if (child === undefined) throw notThere(path, `${part} in ${seen === "" ? "/" : seen}`)
-    seen = `${seen}/${part}`
+    const child: TreeNode | undefined = node.children.get(part)
+    const shown = displayName(part)
+    if (child === undefined) throw notThere(path, `${shown} in ${seen === "" ? "/" : seen}`)
+    seen = `${seen}/${shown}`
     node = child
   }
   return node
 }
 
-function notThere(path: string, want: string): CofferError {
-  const shown = displayName(utf8OfByteString(path))
+function notThere(path: ByteString, want: string): CofferError {
+  const shown = displayName(path)
   return new CofferError("missing", `${shown}: wanted ${want}, found none`, {
     facts: { path: shown },
   })

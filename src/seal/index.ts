@@ -24,6 +24,7 @@ export {
   type CheckedProof,
   checkProof,
   expectMrEnclave,
+  type InclusionProof,
   provePath,
 } from "./proof.ts"
 export { looksSealed, readSealed, type SealedBinary } from "./read.ts"

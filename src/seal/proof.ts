@@ -1,5 +1,14 @@
 import { z } from "zod"
-import { canonicalJson, equalBytes, fromHex, type JsonValue, toHex } from "../bytes/index.ts"
+import {
+  type ByteString,
+  canonicalJson,
+  displayName,
+  equalBytes,
+  fromHex,
+  type JsonValue,
+  parseDisplayName,
+  toHex,
+} from "../bytes/index.ts"
 import { machines } from "../elf/index.ts"
 import { CofferError } from "../errors.ts"
 import { type MeasuredManifest, parseManifest } from "../manifest/index.ts"
@@ -20,6 +29,7 @@ const maxContentSize = 256 * 2 ** 20
 export interface InclusionProof {
   readonly format: typeof proofFormat
   readonly mrEnclave: string
+  /** As `displayName` shows it. */
   readonly path: string
   readonly found: NodeDescription
   readonly arch: (typeof machines)[number]
@@ -30,21 +40,21 @@ export interface InclusionProof {
 }
 
 /** Reads what the path needs, and keeps each block that was read on the way. */
-export function provePath(source: ByteSource, path: string): InclusionProof {
+export function provePath(source: ByteSource, path: ByteString): InclusionProof {
   const binary = readSealed(source)
   const recorder = new Recorder(source)
   const node = lookUp(openTree(recorder, binary.manifest), path)
   if (node.kind === "file" && node.content.size > maxContentSize)
     throw new CofferError(
       "config",
-      `${path}: wanted a file of at most ${maxContentSize} bytes to prove, found ${node.content.size}`,
+      `${displayName(path)}: wanted a file of at most ${maxContentSize} bytes to prove, found ${node.content.size}`,
       { hint: "coffer binfs cat gives its bytes, verified against the root hash in the manifest" },
     )
   const found = describeNode(node)
   return {
     format: proofFormat,
     mrEnclave: toHex(binary.mrEnclave),
-    path,
+    path: displayName(path),
     found,
     arch: binary.manifest.arch,
     manifest: textOf(binary.manifestPages),
@@ -73,6 +83,7 @@ const proofSchema = z.strictObject({
 export interface CheckedProof {
   /** Recomputed from the proof: compare it with the MrEnclave that you trust. */
   readonly mrEnclave: string
+  /** As `displayName` shows it. */
   readonly path: string
   readonly found: NodeDescription
 }
@@ -97,7 +108,11 @@ export function checkProof(text: string): CheckedProof {
 }
 
 // A proof of what is not there is a broken proof, not a thing that is missing here.
-function provenNode(source: ByteSource, manifest: MeasuredManifest, path: string): TreeNode {
+function provenNode(source: ByteSource, manifest: MeasuredManifest, shown: string): TreeNode {
+  const path = parseDisplayName(shown)
+  // One path has one text: whoever compares it with another need not know of the escapes.
+  if (path === undefined || displayName(path) !== shown || !isNormal(path))
+    throw broken("path", "an absolute path as coffer shows it", JSON.stringify(shown))
   try {
     return lookUp(openTree(source, manifest), path)
   } catch (cause) {
@@ -105,6 +120,16 @@ function provenNode(source: ByteSource, manifest: MeasuredManifest, path: string
       throw broken("path", "a path that is there", cause.message)
     throw cause
   }
+}
+
+function isNormal(path: ByteString): boolean {
+  return (
+    path === "/" ||
+    path
+      .slice(1)
+      .split("/")
+      .every((name) => name !== "")
+  )
 }
 
 function parseProof(text: string): z.output<typeof proofSchema> {

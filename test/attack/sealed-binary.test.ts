@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { after, test } from "node:test"
-import { toHex } from "../../src/bytes/index.ts"
+import { toHex, utf8OfByteString } from "../../src/bytes/index.ts"
 import { CofferError, exitCodeOf } from "../../src/errors.ts"
 import {
   checkProof,
@@ -166,7 +166,7 @@ test("taking the signature away is seen as an unsigned binary with the same MrEn
 })
 
 test("a proof: every character changed in turn gives an integrity error or the same answer", () => {
-  const text = JSON.stringify(provePath(sourceOfBytes(bytes), "/bin/hello"))
+  const text = JSON.stringify(provePath(sourceOfBytes(bytes), utf8OfByteString("/bin/hello")))
   const good = checkProof(text)
   assert.equal(good.mrEnclave, want)
   assert.equal(good.found.size, 21)
@@ -187,13 +187,25 @@ test("a proof: every character changed in turn gives an integrity error or the s
 })
 
 test("a proof without one of its blocks, or for another path, is an integrity error", () => {
-  const proof = provePath(sourceOfBytes(bytes), "/etc/big")
+  const proof = provePath(sourceOfBytes(bytes), utf8OfByteString("/etc/big"))
   assert.ok(proof.blocks.length >= 3)
   for (const missing of proof.blocks) {
     const blocks = proof.blocks.filter((block) => block !== missing)
     assert.throws(() => checkProof(JSON.stringify({ ...proof, blocks })), { code: "integrity" })
   }
-  for (const path of ["/etc", "/etc/none", "/bin/hello", "etc/big", "/etc/big/x"])
+  for (const path of [
+    "",
+    "etc/big",
+    "//etc/big",
+    "/etc//big",
+    "/etc/big/",
+    "/etc/b\\x69g",
+    "/etc",
+    "/etc/none",
+    "/bin/hello",
+    "etc/big",
+    "/etc/big/x",
+  ])
     assert.throws(() => checkProof(JSON.stringify({ ...proof, path })), { code: "integrity" }, path)
   const claims = { ...proof, found: { ...proof.found, mode: "0777" } }
   assert.throws(() => checkProof(JSON.stringify(claims)), { code: "integrity" })

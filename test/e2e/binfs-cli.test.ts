@@ -3,6 +3,7 @@ import { spawnSync } from "node:child_process"
 import {
   chmodSync,
   closeSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -134,6 +135,13 @@ test("what is no binary filesystem, and what cannot be one, is said", async () =
   writeFileSync(text, "no filesystem at all")
   assert.equal((await coffer("binfs", "ls", text)).status, 2)
   assert.equal((await coffer("binfs", "ls", join(folder, "nothing"))).status, 6)
-  assert.notEqual((await coffer("binfs", "create", text, image)).status, 0)
+  const noTar = await coffer("binfs", "create", text, image)
+  assert.equal(noTar.status, 2)
+  assert.match(noTar.err, /text: wanted a directory, a tar, or a binary filesystem/)
+  assert.equal((await coffer("binfs", "ls", folder)).status, 2)
+  assert.equal((await coffer("binfs", "create", folder, folder)).status, 2)
+  // A device is not replaced by a file.
+  assert.equal((await coffer("binfs", "create", folder, "/dev/null")).status, 2)
+  assert.ok(lstatSync("/dev/null").isCharacterDevice())
   assert.equal((await coffer("binfs", "create", folder)).status, 2)
 })

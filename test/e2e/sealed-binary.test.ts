@@ -106,6 +106,49 @@ test("the same files from a directory, a tar and a binary filesystem give one bi
   }
 })
 
+test("what a binary is called is not measured", async () => {
+  writeFileSync(at("nameless.yaml"), "version: 1\nservice: { argv: [/bin/hello] }\n")
+  for (const out of ["nameless-1", "nameless-2.sealed"]) {
+    const run = await coffer("seal", at("root"), at(out), "-f", at("nameless.yaml"))
+    assert.equal(run.code, 0, run.err)
+  }
+  assert.ok(readFileSync(at("nameless-1")).equals(readFileSync(at("nameless-2.sealed"))))
+  const report = (await coffer("inspect", at("nameless-1"), "--json")).out.join("")
+  assert.match(report, /"name":"hello"/)
+})
+
+test("names of any bytes are typed as they are shown, and proved", async () => {
+  const any = Buffer.from(at("any"))
+  mkdirSync(any)
+  const names = [[0xff, 0x0a], [...Buffer.from("a\\xff")], [...Buffer.from("a\\b")]]
+  for (const [i, name] of names.entries())
+    writeFileSync(Buffer.concat([any, Buffer.from("/"), Buffer.from(name)]), `content ${i}`)
+  writeFileSync(at("any/run"), readFileSync("/bin/true"))
+  chmodSync(at("any/run"), 0o755)
+  writeFileSync(at("any.yaml"), "version: 1\nservice: { argv: [/run] }\n")
+  const sealing = await coffer("seal", at("any"), at("any.sealed"), "-f", at("any.yaml"))
+  assert.equal(sealing.code, 0, sealing.err)
+  const list = (await coffer("binfs", "ls", at("any.sealed"))).out.map((line) =>
+    line.split(" ").at(-1),
+  )
+  for (const [typed, shown, content] of [
+    ["/\\xff\\x0a", "\\xff\\x0a", 0],
+    ["/a\\\\xff", "a\\\\xff", 1],
+    ["a\\xff", "a\\\\xff", 1],
+    ["a\\b", "a\\\\b", 2],
+  ] as const) {
+    assert.ok(list.includes(shown), shown)
+    assert.deepEqual((await coffer("binfs", "cat", at("any.sealed"), typed)).out, [
+      `content ${content}`,
+    ])
+    const proof = await coffer("inspect", at("any.sealed"), "--prove", typed)
+    assert.equal(proof.code, 0, proof.err)
+    writeFileSync(at("any.json"), proof.out.join(""))
+    const check = await coffer("inspect", "--check-proof", at("any.json"))
+    assert.ok(check.out.includes(`holds /${shown}:`), check.err)
+  }
+})
+
 test("readelf has no warning, in either architecture, signed or not", {
   skip: lacks("readelf"),
 }, async () => {
@@ -233,6 +276,11 @@ test("wrong use has the right exit code", async () => {
     [2, "seal", at("root"), at("x"), "-f", at("bad.yaml")],
     [6, "seal", at("nothing"), at("x"), "-f", at("coffer.yaml")],
     [2, "keygen", "--volume", at("text")],
+    [2, "sign", at("text"), "--key", at("key.pem")],
+    [2, "sign", "/dev/null", "--key", at("key.pem")],
+    [2, "seal", at("root"), at("root"), "-f", at("coffer.yaml")],
+    [2, "seal", at("root"), "/dev/null", "-f", at("coffer.yaml")],
+    [2, "seal", at("text"), at("x"), "-f", at("coffer.yaml")],
   ] as const)
     assert.equal((await coffer(...argv)).code, code, argv.join(" "))
 })

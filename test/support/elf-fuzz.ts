@@ -1,4 +1,5 @@
 import assert from "node:assert/strict"
+import { utf8OfByteString } from "../../src/bytes/index.ts"
 import { readElf } from "../../src/elf/index.ts"
 import { CofferError } from "../../src/errors.ts"
 import {
@@ -80,7 +81,7 @@ function makeSeeds(path: string): ElfSeeds {
     sealed,
     sdk: sdkEnclave(sdkMrEnclave()),
     stream: Buffer.concat(parts),
-    proof: JSON.stringify(provePath(source, "/bin/hello")),
+    proof: JSON.stringify(provePath(source, utf8OfByteString("/bin/hello"))),
   }
 }
 

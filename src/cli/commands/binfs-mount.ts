@@ -17,7 +17,7 @@ export function binfsMountCommand(io: Io): Command {
     .option("--root-hash <hex>", "what the hash tree must have; default: the measured one")
     .addHelpText(
       "after",
-      "\nPrints one line when it is ready; ends with SIGINT, SIGTERM or umount.\n\nExample:\n  coffer binfs mount app.binfs /mnt/app --root-hash $(cat app.root)",
+      "\nPrints one line when it is ready; ends with SIGINT, SIGTERM or umount.\n\nExample:\n  coffer binfs create app/ app.binfs      # prints the root hash\n  coffer binfs mount app.binfs /mnt/app --root-hash HEX",
     )
     .action(async (file: string, mountpoint: string, options: { rootHash?: string }) => {
       const [path, target] = [resolve(file), resolve(mountpoint)]

@@ -1,12 +1,13 @@
 import { Command } from "commander"
 import { createBinfsFile } from "../../binfs/index.ts"
-import { displayName, toHex, utf8OfByteString } from "../../bytes/index.ts"
+import { type ByteString, displayName, toHex } from "../../bytes/index.ts"
 import { CofferError } from "../../errors.ts"
 import { extractTree, lookup, readPieces, type TreeNode } from "../../tree/index.ts"
 import { VerifiedSource } from "../../verity/index.ts"
 import { named, type OpenedBinfs, withBinfs } from "../binfs-source.ts"
 import type { Io } from "../io.ts"
 import { listing } from "../listing.ts"
+import { pathHelp, pathsOf } from "../path-argument.ts"
 import { formatSize, progressBar } from "../progress.ts"
 import { withTreeSource } from "../tree-source.ts"
 import { binfsMountCommand } from "./binfs-mount.ts"
@@ -35,7 +36,7 @@ export function binfsCommand(io: Io): Command {
 function createCommand(io: Io): Command {
   return new Command("create")
     .description("make a binary filesystem from a directory or a tar")
-    .argument("<src>", "directory, tar (plain, gzip, zstd), or binary filesystem")
+    .argument("<src>", "directory, tar (plain, gzip, zstd), binary filesystem, or sealed binary")
     .argument("<out>", "the file to make; replaced when it is there")
     .option("--json", "print one JSON document")
     .addHelpText(
@@ -77,12 +78,13 @@ function reading(name: string, description: string): Command {
 
 function listCommand(io: Io): Command {
   return reading("ls", "list a directory, or one file")
-    .argument("[path]", "in the filesystem", "/")
+    .argument("[path]", pathHelp, "/")
     .option("-R, --recursive", "with everything below")
     .option("--json", "print one JSON document")
     .action(async (file: string, path: string, options: ListOptions) => {
       await withBinfs(file, options.rootHash, ({ root }) => {
-        const lines = listing(found(root, path), path, options.recursive === true)
+        const [at, node] = found(root, path)
+        const lines = listing(node, at, options.recursive === true)
         if (options.json === true) io.print(JSON.stringify([...lines].map(({ entry }) => entry)))
         else for (const { text } of lines) io.print(text)
       })
@@ -91,14 +93,17 @@ function listCommand(io: Io): Command {
 
 function catCommand(io: Io): Command {
   return reading("cat", "print the bytes of a file, verified")
-    .argument("<path>", "in the filesystem; symlinks are followed")
+    .argument("<path>", `${pathHelp}; symlinks are followed`)
     .action(async (file: string, path: string, options: ReadOptions) => {
       await withBinfs(file, options.rootHash, ({ root }) => {
-        const node = lookup(root, utf8OfByteString(path))
+        const node = pathsOf(path)
+          .map((at) => lookup(root, at))
+          .find((one) => one !== undefined)
         if (node?.kind !== "file")
           throw new CofferError(
             "missing",
-            `${path}: wanted a file, found ${node?.kind ?? "nothing"}`,
+            `${displayName(pathsOf(path)[0])}: wanted a file, found ${node === undefined ? "nothing" : `a ${node.kind}`}`,
+            { hint: "coffer binfs ls FILE -R shows every name" },
           )
         const { content } = node
         for (const { bytes } of readPieces(content, { offset: 0, size: content.size }))
@@ -185,11 +190,21 @@ function reportVerified(file: string, opened: OpenedBinfs, options: ReadOptions,
   io.print(`root hash ${rootHash} (${sources[rootFrom]})`)
 }
 
-function found(root: TreeNode, path: string): TreeNode {
+function found(root: TreeNode, typed: string): readonly [ByteString, TreeNode] {
+  for (const path of pathsOf(typed)) {
+    const node = childAt(root, path)
+    if (node !== undefined) return [path, node]
+  }
+  throw new CofferError(
+    "missing",
+    `${displayName(pathsOf(typed)[0])}: wanted something of that name, found nothing`,
+    { hint: "coffer binfs ls FILE -R shows every name" },
+  )
+}
+
+function childAt(root: TreeNode, path: ByteString): TreeNode | undefined {
   let node: TreeNode | undefined = root
-  for (const name of path.split("/").filter((part) => part !== "" && part !== "."))
-    node = node?.kind === "directory" ? node.children.get(utf8OfByteString(name)) : undefined
-  if (node !== undefined) return node
-  const shown = displayName(utf8OfByteString(path))
-  throw new CofferError("missing", `${shown}: wanted something of that name, found nothing`)
+  for (const name of path.split("/").filter((part) => part !== "" && part !== ".") as ByteString[])
+    node = node?.kind === "directory" ? node.children.get(name) : undefined
+  return node
 }

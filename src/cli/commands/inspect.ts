@@ -1,5 +1,4 @@
 import { Command } from "commander"
-import { displayName, utf8OfByteString } from "../../bytes/index.ts"
 import { CofferError } from "../../errors.ts"
 import type { Region } from "../../manifest/index.ts"
 import type { StoredRegion } from "../../protect/index.ts"
@@ -8,6 +7,7 @@ import {
   type ClassCoverage,
   checkProof,
   expectMrEnclave,
+  type InclusionProof,
   type InventoryEntry,
   protectionOf,
   provePath,
@@ -18,6 +18,7 @@ import {
 import type { ByteSource } from "../../verity/index.ts"
 import { fromHost, reportPage } from "../html/report-page.ts"
 import type { Io } from "../io.ts"
+import { absolutePathsOf } from "../path-argument.ts"
 import { formatSize } from "../progress.ts"
 import { readText } from "../read-text.ts"
 import { regionContents } from "../region-contents.ts"
@@ -64,11 +65,22 @@ Examples:
         throw new CofferError("usage", "--mrenclave: wanted --check-proof with it, found none")
       else
         await withSealed(binary, io, (sealed, source, stored) => {
-          if (options.prove !== undefined)
-            io.print(JSON.stringify(provePath(source, options.prove)))
+          if (options.prove !== undefined) io.print(JSON.stringify(prove(source, options.prove)))
           else show(reportOf(sealed, source, stored, options.keys), options, io)
         })
     })
+}
+
+function prove(source: ByteSource, typed: string): InclusionProof {
+  const [path, ...other] = absolutePathsOf(typed)
+  try {
+    return provePath(source, path)
+  } catch (error) {
+    const [next] = other
+    if (next === undefined || !(error instanceof CofferError) || error.code !== "missing")
+      throw error
+    return provePath(source, next)
+  }
 }
 
 function reportOf(
@@ -108,8 +120,7 @@ function proofText({ mrEnclave, path, found }: CheckedProof): string[] {
     .map(([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)])
     .filter(([, text]) => text !== "{}")
     .map(([name = "", text = ""]) => `  ${name.padEnd(7)} ${text}`)
-  const shown = displayName(utf8OfByteString(path))
-  return [`MrEnclave ${mrEnclave}`, `holds ${shown}:`, ...fields]
+  return [`MrEnclave ${mrEnclave}`, `holds ${path}:`, ...fields]
 }
 
 function asText(report: SealedReport): string[] {
