@@ -41,8 +41,8 @@ stamp=node_modules/.coffer-setup
 if [ ! -f "$stamp" ] || [ package-lock.json -nt "$stamp" ] || [ ! -x node_modules/.bin/node ]; then
   echo "setup: installing the npm packages" >&2
   # Not `npm ci`: it refuses the lock file where a registry lacks the optional packages of other platforms.
-  # The versions are the lock file's all the same, and each package is checked against its hash there.
-  npm install --no-audit --no-fund --loglevel=error >&2
+  # It writes no lock file (npm of another version would), and the versions are the lock file's all the same, and each package is checked against its hash there.
+  npm install --no-save --no-audit --no-fund --loglevel=error >&2
   touch "$stamp"
 fi
 node_modules/.bin/node tools/build.ts
