@@ -1,4 +1,5 @@
 import type { ByteString } from "../bytes/index.ts"
+import { extentAt, newExtent } from "./fs/extents.ts"
 import { directoryType, fileTypeMask, itemType, keyOf, regularType, rootInode } from "./fs/keys.ts"
 import { newAttributes } from "./fs/requests.ts"
 import type { VolumeFileSystem } from "./fs/volume-fs.ts"
@@ -75,10 +76,11 @@ function affectedRanges(
   const { tree } = fs.core.catalog
   const hi = keyOf(inode, itemType.extent)
   const affected: Affected[] = []
+  const row = newExtent()
   for (let more = tree.seek(hi, 0); more && tree.hi === hi; more = tree.next()) {
-    const damages = bySegment.get(tree.page.words[tree.at >> 2] ?? 0)
+    extentAt(tree, row)
+    const damages = bySegment.get(row.segment)
     if (damages === undefined) continue
-    const row = rowAt(tree.page.words, tree.at >> 2)
     for (let frame = 0; frame * row.dataSize < row.inner + row.length; frame += 1) {
       const begin = row.offset + frame * row.stride
       const damage = damages.find(
@@ -92,13 +94,4 @@ function affectedRanges(
     }
   }
   return affected
-}
-
-/** A row of frames, as `fs/extents.ts` keeps it. */
-function rowAt(words: Uint32Array, at: number) {
-  const [, offset = 0, size = 0, dataSize = 1, stride = 0, inner = 0, length = 0] = words.subarray(
-    at,
-    at + 7,
-  )
-  return { offset, size, dataSize, stride, inner, length }
 }

@@ -129,7 +129,7 @@ for (const secret of [key, undefined]) {
     for (const [file, bytes] of filesOf(directory)) {
       if (file === "lock") continue
       const path = join(directory, file)
-      for (let at = 0; at < bytes.length; at += 3) {
+      for (let at = 0; at < bytes.length; at += 2) {
         writeFileSync(path, flipped(bytes, at))
         check(`${file}, byte ${at}`)
       }

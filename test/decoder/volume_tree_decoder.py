@@ -10,14 +10,86 @@ import sys
 
 from volume_decoder import DATA, INDEX, Failure, Segment, Volume, want
 
-PAGE = 16384
+PAGE = 8192
 INODE, EXTENT, ENTRY, NAME, XATTR, TARGET, ORPHAN = range(7)
 PUT, REMOVE, WRITE, CUT = 1, 2, 3, 4
 
 
+def extent(value):
+    """segment, offset, payload, data size, stride, inner, length"""
+    if len(value) == 16:
+        segment, offset, payload, per, inner, length = struct.unpack("<IIHHHH", value)
+        return [segment, offset, payload, per, 0, inner, length]
+    found = list(struct.unpack("<7I", value))
+    want(packed(*found) == value, "extent: short where it can be")
+    return found
+
+
+def packed(segment, offset, payload, per, stride, inner, length):
+    if stride == 0 and max(payload, per, inner, length) < 65536:
+        return struct.pack("<IIHHHH", segment, offset, payload, per, inner, length)
+    return struct.pack("<7I", segment, offset, payload, per, stride, inner, length)
+
+
+def attributes(value):
+    """mode, uid, gid, size, allocated, extra, mtime"""
+    mode, form = struct.unpack_from("<HH", value)
+    at = 4
+
+    def take(what):
+        nonlocal at
+        found = struct.unpack_from("<" + what, value, at)
+        at += struct.calcsize("<" + what)
+        return found if len(found) > 1 else found[0]
+
+    def number(shift, none=0):
+        kind = form >> shift & 3
+        want(kind < 3, "inode: form")
+        found = none if kind == 0 else take("I" if kind == 1 else "Q")
+        want(kind == 0 or found != none, "inode: a number that is not needed")
+        want(kind < 2 or found >= 2**32, "inode: a long number")
+        return found
+
+    owner = form & 3
+    want(owner < 3 and form < 1 << 15, "inode: form")
+    uid, gid = (0, 0) if owner == 0 else take("HH" if owner == 1 else "II")
+    want(owner == (0 if uid == gid == 0 else 1 if max(uid, gid) < 65536 else 2), "inode: form of the owner")
+    links = take("I") if form >> 2 & 1 else 1
+    size = number(3)
+    allocated = number(5, size)
+    extra = number(7)
+    seconds = take("q") if form >> 9 & 1 else take("I")
+    mtime = [seconds, take("I")]
+    for shift in (10, 12):
+        kind = form >> shift & 3
+        if kind == 1:
+            want(take("i") != 0, "inode: the same time")
+        elif kind > 1:
+            other = take("I" if kind == 2 else "q") * 10**9 + take("I")
+            difference = other - seconds * 10**9 - mtime[1]
+            want(not -(2**31) <= difference < 2**31, "inode: a long time")
+    if form >> 14 & 1:
+        want(take("I") != 0, "inode: flags")
+    want(at == len(value) and (links != 1 or not form >> 2 & 1), "inode: size")
+    return mode, uid, gid, size, allocated, extra, mtime
+
+
+def name_hash(seeds, name):
+    def times(x, y):
+        return x * y & 0xFFFFFFFF
+
+    a, b = 0xDEADBEEF ^ seeds[0], 0x41C6CE57 ^ seeds[1]
+    for byte in name:
+        a, b = times(a ^ byte, 2654435761), times(b ^ byte, 1597334677)
+    a = times(a ^ a >> 16, 2246822507) ^ times(b ^ b >> 13, 3266489909)
+    b = times(b ^ b >> 16, 2246822507) ^ times(a ^ a >> 13, 3266489909)
+    return a ^ b
+
+
 class Tree:
-    def __init__(self, volume, table):
+    def __init__(self, volume, table, seeds):
         self.volume, self.table, self.segments, self.map = volume, table, {}, {}
+        self.seeds = seeds
 
     def payload(self, kind, number, offset, size):
         if number not in self.segments:
@@ -29,17 +101,21 @@ class Tree:
 
     def page(self, place, level, low, high):
         page = self.payload(INDEX, *place)
-        magic, own, count, heap = struct.unpack_from("<4sIII", page)
-        want(magic == b"CPX1" and (level is None or own == level), "page: magic or level")
-        start = 16 + 20 * count
+        magic, own, entry, count, heap, base = struct.unpack_from("<4sHHIIQ", page)
+        want(magic == b"CPX2" and (level is None or own == level), "page: magic or level")
+        want(entry in (12, 20), "page: size of an entry")
+        start = 24 + entry * count
         want(start + PAGE - heap == len(page), "page: size")
         entries = []
         for i in range(count):
-            hi, lo, at, size = struct.unpack_from("<QQHH", page, 16 + 20 * i)
+            hi, lo, at, size = struct.unpack_from("<IIHH" if entry == 12 else "<QQHH", page, 24 + entry * i)
             want(at % 4 == 0 and heap <= at and at + size <= PAGE, "page: value")
-            entries.append(((hi, lo), page[start + at - heap : start + at - heap + size]))
+            entries.append(((base + hi, lo), page[start + at - heap : start + at - heap + size]))
         keys = [key for key, _ in entries]
         want(keys == sorted(set(keys)), "page: order")
+        near = not keys or (keys[-1][0] - keys[0][0] < 2**32 and all(lo < 2**32 for _, lo in keys))
+        want(near == (entry == 12), "page: entries of 12 bytes where they can be")
+        want(base == (keys[0][0] if near and keys else 0), "page: base")
         for i, (key, value) in enumerate(entries):
             if own == 0:
                 want((low is None or low <= key) and (high is None or key < high), "page: key of another one")
@@ -52,19 +128,19 @@ class Tree:
     def cut(self, hi, start, length):
         end = start + length
         for key in [k for k in self.map if k[0] == hi and k[1] < end]:
-            value = list(struct.unpack("<7I", self.map[key]))
+            value = extent(self.map[key])
             first, last = key[1], key[1] + value[6]
             if last <= start:
                 continue
             del self.map[key]
             if first < start:
-                self.map[key] = struct.pack("<7I", *value[:6], start - first)
+                self.map[key] = packed(*value[:6], start - first)
             if last > end:
                 value[5] += end - first
                 if value[4]:
                     value[1] += value[5] // value[3] * value[4]
                     value[5] %= value[3]
-                self.map[(hi, end)] = struct.pack("<7I", *value[:6], last - end)
+                self.map[(hi, end)] = packed(*value[:6], last - end)
 
     def apply(self, records):
         at = 0
@@ -80,7 +156,7 @@ class Tree:
                 want((hi, lo) in self.map, "record: removes what is not there")
                 del self.map[(hi, lo)]
             elif operation == WRITE:
-                self.cut(hi, lo, struct.unpack("<7I", value)[6])
+                self.cut(hi, lo, extent(value)[6])
                 self.map[(hi, lo)] = value
             else:
                 want(operation == CUT, "record: operation")
@@ -92,7 +168,7 @@ class Tree:
         for (hi, lo), value in self.map.items():
             if hi != inode * 16 + EXTENT:
                 continue
-            segment, offset, payload, per, stride, inner, length = struct.unpack("<7I", value)
+            segment, offset, payload, per, stride, inner, length = extent(value)
             done = 0
             while done < length:
                 frame, begin = divmod(inner + done, per) if stride else (0, inner + done)
@@ -109,7 +185,7 @@ class Tree:
         slots = {}
         for (hi, lo), value in sorted(self.map.items()):
             if hi == inode * 16 + XATTR:
-                slots[lo // 32] = slots.get(lo // 32, b"") + value
+                slots[lo // 64] = slots.get(lo // 64, b"") + value
         found = {}
         for value in slots.values():
             name, size = struct.unpack_from("<II", value)
@@ -117,17 +193,32 @@ class Tree:
             found[value[8 : 8 + name].hex()] = value[8 + name :].hex()
         return found
 
+    def names(self, inode, entries):
+        """Each entry is found by the hash of its name, and nothing else is."""
+        found = {}
+        for (hi, lo), value in self.map.items():
+            if hi == inode * 16 + NAME:
+                numbers = struct.unpack("<I" if len(value) == 4 else "<%dQ" % (len(value) // 8), value)
+                want(0 < len(numbers) <= 64, "name: count")
+                want(len(value) == 4 or len(numbers) > 1 or numbers[0] >= 2**32, "name: short where it can be")
+                found.update({number: lo for number in numbers})
+        wanted = {lo: name_hash(self.seeds, value[8:]) for lo, value in entries}
+        want(found == wanted, "directory: hashes of its names")
+
     def walk(self, inode, path, out):
-        fields = struct.unpack("<IIIIQQQqqqIIII", self.map[(inode * 16 + INODE, 0)])
-        mode, uid, gid, links, size, allocated, extra = fields[:7]
-        node = {"mode": mode, "uid": uid, "gid": gid, "inode": inode, "mtime": [fields[8], fields[11]]}
+        mode, uid, gid, size, allocated, extra, mtime = attributes(self.map[(inode * 16 + INODE, 0)])
+        node = {"mode": mode, "uid": uid, "gid": gid, "inode": inode, "mtime": mtime}
         node["xattrs"] = self.xattrs(inode)
         kind = mode >> 12
         if kind == 8:
             node["sha256"] = hashlib.sha256(self.content(inode, size)).hexdigest()
             node["size"] = size
         elif kind == 10:
-            node["target"] = self.map[(inode * 16 + TARGET, 0)].hex()
+            parts = sorted((lo, value) for (hi, lo), value in self.map.items() if hi == inode * 16 + TARGET)
+            want([lo for lo, _ in parts] == list(range(len(parts))), "target: chunks")
+            want(all(len(value) == 2048 for _, value in parts[:-1]), "target: size of a chunk")
+            node["target"] = b"".join(value for _, value in parts).hex()
+            want(len(node["target"]) == 2 * size, "target: size")
         elif kind in (2, 6):
             node["device"] = extra
         out[path] = node
@@ -135,10 +226,13 @@ class Tree:
             return
         entries = [(lo, value) for (hi, lo), value in self.map.items() if hi == inode * 16 + ENTRY]
         want(len(entries) == size and all(lo < allocated for lo, _ in entries), "directory: entries")
+        self.names(inode, entries)
         for _, value in sorted(entries):
-            child, kind = struct.unpack_from("<QI", value)
-            self.walk(child, path + "/" + value[12:].hex(), out)
-            want(out[path + "/" + value[12:].hex()]["mode"] >> 12 == kind, "entry: type")
+            (head,) = struct.unpack_from("<Q", value)
+            child, kind = head & (2**53 - 1), head >> 60
+            want(head >> 53 & 0x7F == 0, "entry: reserved")
+            self.walk(child, path + "/" + value[8:].hex(), out)
+            want(out[path + "/" + value[8:].hex()]["mode"] >> 12 == kind, "entry: type")
 
 
 def main():
@@ -148,9 +242,9 @@ def main():
     try:
         volume = Volume(directory, pin, key)
         replay, _ = volume.state()
-        tree = Tree(volume, replay.table)
-        magic, segment, offset, size = struct.unpack_from("<4sIII", replay.state)
-        want(magic == b"CVS1", "state: magic")
+        magic, segment, offset, size, *seeds = struct.unpack_from("<4sIIIII", replay.state)
+        tree = Tree(volume, replay.table, seeds)
+        want(magic == b"CVS2", "state: magic")
         tree.page((segment, offset, size), None, None, None)
         for records in replay.records:
             tree.apply(records)

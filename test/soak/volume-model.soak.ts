@@ -16,7 +16,7 @@ function run(seed: number): void {
   const open = (kept: "all" | "synced") =>
     new VolumeFileSystem(store, store.recovery(kept), {
       random: () => [seed, 77],
-      cacheSize: (seed % 2 === 0 ? 20 : 2000) * 16384,
+      cacheSize: (seed % 2 === 0 ? 20 : 2000) * 8192,
     })
   let volume = open("all")
   const limits = { names: seed % 3 === 0 ? 200 : 8, fileSize: 90_000, writeSize: 120_000 }

@@ -115,7 +115,7 @@ for (let seed = 1; seed <= 12; seed += 1)
       const choose = randomOf(seed)
       const machine = make(kib << (8 + choose(3)), {
         random: () => [seed, 8],
-        cacheSize: (seed % 2 === 0 ? 16 : 2000) * 16384,
+        cacheSize: (seed % 2 === 0 ? 16 : 2000) * 8192,
         report: (error) => errors.push(error),
       })
       exercise(machine, choose)

@@ -16,7 +16,7 @@ for (let seed = 1; seed <= 12; seed += 1)
     const open = (kept: "all" | "synced") =>
       new VolumeFileSystem(store, store.recovery(kept), {
         random: () => [seed, 77],
-        cacheSize: (seed % 2 === 0 ? 20 : 2000) * 16384,
+        cacheSize: (seed % 2 === 0 ? 20 : 2000) * 8192,
         report: (error) => errors.push(error),
       })
     let volume = open("all")

@@ -144,7 +144,7 @@ test("a reader replays a log that is larger than its cache, and writes nothing",
   assert.equal(fs.fsync(1, false, done), 0)
   const append = store.append.bind(store)
   store.append = () => assert.fail("a reader writes")
-  const cacheSize = 20 * 16384
+  const cacheSize = 20 * 8192
   const reader = new VolumeFileSystem(store, store.recovery(), { readOnly: true, cacheSize })
   for (const name of names) assert.equal(reader.lookup(1, name, out), 0)
   assert.deepEqual(checkIndex(reader.core), [])

@@ -1,9 +1,17 @@
 // Hot path: see page.ts.
 import { CofferError } from "../../errors.ts"
 import type { FrameStore } from "../frame-store.ts"
-import { cutExtents, type Extent, putExtent } from "./extents.ts"
+import {
+  cutExtents,
+  type Extent,
+  newExtent,
+  putExtent,
+  readExtent,
+  sizeOfExtent,
+  writeExtent,
+} from "./extents.ts"
 import { Journal, operation, replay } from "./journal.ts"
-import { extentSize, itemType } from "./keys.ts"
+import { extentSize, itemType, shortExtentSize } from "./keys.ts"
 import { LiveTable } from "./live-table.ts"
 import { aligned, maxValueSize } from "./page.ts"
 import { Tree } from "./tree.ts"
@@ -18,15 +26,7 @@ export class Catalog {
   readonly live = new LiveTable()
   readonly words: Uint32Array
   readonly bytes: Buffer
-  readonly #extent: Extent = {
-    segment: 0,
-    offset: 0,
-    size: 0,
-    dataSize: 0,
-    stride: 0,
-    inner: 0,
-    length: 0,
-  }
+  readonly #extent = newExtent()
 
   constructor(store: FrameStore, cacheSize: number, writable: boolean) {
     this.tree = new Tree(store, this.live, cacheSize, writable)
@@ -62,15 +62,9 @@ export class Catalog {
   /** Bytes of the file from `offset` now stand at `extent`; returns by how many bytes the file's allocation grows. */
   write(inode: number, offset: number, extent: Extent): number {
     const words = this.words
-    words[0] = extent.segment
-    words[1] = extent.offset
-    words[2] = extent.size
-    words[3] = extent.dataSize
-    words[4] = extent.stride
-    words[5] = extent.inner
-    words[6] = extent.length
+    writeExtent(words, 0, extent)
     const hi = inode * 16 + itemType.extent
-    this.journal.add(operation.write, hi, offset, words, extentSize)
+    this.journal.add(operation.write, hi, offset, words, sizeOfExtent(extent))
     return extent.length - putExtent(this.tree, this.live, hi, offset, extent)
   }
 
@@ -100,8 +94,8 @@ export class Catalog {
     else if (op === operation.remove) {
       if (!this.tree.find(hi, lo)) throw damaged("a removal of what is there")
       this.tree.remove()
-    } else if (op === operation.write && size === extentSize) {
-      readExtent(words, 0, this.#extent)
+    } else if (op === operation.write && (size === extentSize || size === shortExtentSize)) {
+      readExtent(words, 0, size, this.#extent)
       putExtent(this.tree, this.live, hi, lo, this.#extent)
     } else if (op === operation.cut && size === 8)
       cutExtents(
@@ -114,16 +108,6 @@ export class Catalog {
     else throw damaged("a known operation")
     if (this.tree.cache.needsTrim) this.tree.cache.trim()
   }
-}
-
-export function readExtent(words: Uint32Array, at: number, out: Extent): void {
-  out.segment = words[at] as number
-  out.offset = words[at + 1] as number
-  out.size = words[at + 2] as number
-  out.dataSize = words[at + 3] as number
-  out.stride = words[at + 4] as number
-  out.inner = words[at + 5] as number
-  out.length = words[at + 6] as number
 }
 
 function damaged(wanted: string): CofferError {

@@ -1,9 +1,10 @@
 import { displayName } from "../../bytes/index.ts"
 import type { Core } from "./core.ts"
-import { extentOverhead } from "./extents.ts"
+import { extentAt, extentOverhead, newExtent } from "./extents.ts"
 import { Inode, inodeFlags } from "./inode.ts"
 import { directoryType, fileTypeMask, itemType, rootInode } from "./keys.ts"
 import { LiveTable } from "./live-table.ts"
+import { inodeOfEntry, typeOfEntry } from "./names.ts"
 
 interface Seen {
   links: number
@@ -40,6 +41,7 @@ function readItems(
   faults: string[],
 ): void {
   const { tree } = core.catalog
+  const extent = newExtent()
   let last = { inode: 0, end: 0 }
   for (let more = tree.seek(0, 0); more; more = tree.next()) {
     const id = Math.floor(tree.hi / 16)
@@ -51,17 +53,17 @@ function readItems(
       inode.decode(words, at)
       inodes.set(id, inode)
     } else if (type === itemType.extent) {
-      const length = words[at + 6] as number
+      const { segment, length } = extentAt(tree, extent)
       if (last.inode === id && last.end > tree.lo) faults.push(`inode ${id}: extents overlap`)
       last = { inode: id, end: tree.lo + length }
-      live.add(words[at] as number, length + extentOverhead)
+      live.add(segment, length + extentOverhead)
       of(seen, id).allocated += length
     } else if (type === itemType.entry) {
-      const child = (words[at] as number) + (words[at + 1] as number) * 2 ** 32
+      const child = inodeOfEntry(words, at)
       const counts = of(seen, id)
       counts.children += 1
       of(seen, child).links += 1
-      if (words[at + 2] === directoryType >> 12) counts.subdirectories += 1
+      if (typeOfEntry(words, at) === directoryType >> 12) counts.subdirectories += 1
     }
     if (tree.cache.needsTrim) tree.trim()
   }

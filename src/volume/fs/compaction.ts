@@ -2,6 +2,7 @@ import type { FrameKind, Place } from "../frame-store.ts"
 import type { Core } from "./core.ts"
 import { maxPayload } from "./data.ts"
 import { e, errnoOf } from "./errno.ts"
+import { extentAt, newExtent } from "./extents.ts"
 import { itemType, keyOf } from "./keys.ts"
 import { type Owner, ownersOf } from "./owners.ts"
 import { pageSize } from "./page.ts"
@@ -47,6 +48,7 @@ interface Usage {
 export class Compaction {
   readonly #core: Core
   readonly #payload = Buffer.alloc(Math.max(maxPayload, pageSize))
+  readonly #row = newExtent()
   #victim: Victim | undefined
   /** Segments that are done, until a checkpoint has written the pages that were in them. */
   readonly #done = new Set<number>()
@@ -203,16 +205,15 @@ export class Compaction {
     const pieces: [number, number][] = []
     let more = tree.floor(hi, owner.offset) && tree.hi === hi ? true : tree.seek(hi, owner.offset)
     for (; more && tree.hi === hi && tree.lo < end; more = tree.next()) {
-      const words = tree.page.words
-      const at = tree.at >> 2
-      if (words[at] !== place.segment || words[at + 2] !== place.size) continue
-      const frame = frameIndex(place.offset - (words[at + 1] as number), words[at + 4] as number)
-      const dataSize = words[at + 3] as number
+      const row = extentAt(tree, this.#row)
+      if (row.segment !== place.segment || row.size !== place.size) continue
+      const frame = frameIndex(place.offset - row.offset, row.stride)
+      const { dataSize } = row
       // The file's range that this frame holds, as this extent sees it.
-      const start = tree.lo + frame * dataSize - (words[at + 5] as number)
+      const start = tree.lo + frame * dataSize - row.inner
       if (frame < 0 || start !== owner.offset - owner.inner) continue
       const from = Math.max(start, tree.lo, owner.offset)
-      const to = Math.min(start + dataSize, tree.lo + (words[at + 6] as number), end)
+      const to = Math.min(start + dataSize, tree.lo + row.length, end)
       if (from < to) pieces.push([from, to])
     }
     return pieces

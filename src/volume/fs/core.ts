@@ -21,6 +21,7 @@ import { firstSequence, Names } from "./names.ts"
 import { pageSize } from "./page.ts"
 import { countLive, differenceOf, type Miscount, miscounted } from "./recount.ts"
 import { decodeState, encodeState } from "./state.ts"
+import { removeTarget } from "./targets.ts"
 import { Xattrs } from "./xattrs.ts"
 
 export interface VolumeOptions {
@@ -368,8 +369,7 @@ export class Core {
 
   #remove(inode: Inode): void {
     if (inode.flags !== 0) this.xattrs.removeAll(inode.id)
-    if ((inode.mode & fileTypeMask) === symlinkType)
-      this.catalog.remove(keyOf(inode.id, itemType.target), 0)
+    if ((inode.mode & fileTypeMask) === symlinkType) removeTarget(this.catalog, inode.id)
     this.inodes.remove(inode)
     this.inodeCount -= 1
     this.adopt(inode)

@@ -1,7 +1,7 @@
 // Hot path: see page.ts.
 import type { FrameStore, Place } from "../frame-store.ts"
 import type { Catalog } from "./catalog.ts"
-import type { Extent } from "./extents.ts"
+import { type Extent, extentAt, newExtent } from "./extents.ts"
 import type { Inodes } from "./inodes.ts"
 import { itemType, keyOf } from "./keys.ts"
 import { maxOwners, ownerSize, putOwner, putTrailer, trailerSize } from "./owners.ts"
@@ -39,15 +39,8 @@ export class FileData {
   #packSize = 0
   #pieces: Piece[] = []
   readonly #place: Place = { segment: 0, offset: 0, size: 0 }
-  readonly #extent: Extent = {
-    segment: 0,
-    offset: 0,
-    size: 0,
-    dataSize: 0,
-    stride: 0,
-    inner: 0,
-    length: 0,
-  }
+  readonly #extent = newExtent()
+  readonly #looked = newExtent()
   // Direct-mapped cache of frames that were read in part.
   readonly #cachedSegment = new Float64Array(cacheSlots)
   readonly #cachedOffset = new Float64Array(cacheSlots)
@@ -223,23 +216,14 @@ export class FileData {
     let more = tree.floor(hi, offset) && tree.hi === hi ? true : tree.seek(hi, offset)
     while (more && position < end && tree.hi === hi && tree.lo < end) {
       const from = tree.lo
-      const words = tree.page.words
-      const k = tree.at >> 2
-      const to = Math.min(end, from + (words[k + 6] as number))
+      const row = extentAt(tree, this.#looked)
+      const to = Math.min(end, from + row.length)
       if (to > position) {
         if (from > position) {
           target.fill(0, at + position - offset, at + from - offset)
           position = from
         }
-        this.#readRow(
-          words,
-          k,
-          position - from,
-          to - position,
-          target,
-          at + position - offset,
-          end - to,
-        )
+        this.#readRow(row, position - from, to - position, target, at + position - offset, end - to)
         position = to
       }
       more = tree.next()
@@ -256,26 +240,22 @@ export class FileData {
     const end = offset + size
     let more = tree.floor(hi, offset) && tree.hi === hi ? true : tree.seek(hi, offset)
     while (more && tree.hi === hi && tree.lo < end) {
-      const words = tree.page.words
-      const k = tree.at >> 2
+      const row = extentAt(tree, this.#looked)
       const from = Math.max(offset, tree.lo) - tree.lo
-      const to = Math.min(end - tree.lo, words[k + 6] as number)
-      const stride = words[k + 4] as number
-      const dataSize = words[k + 3] as number
-      const inner = words[k + 5] as number
+      const to = Math.min(end - tree.lo, row.length)
+      const { stride, dataSize, inner } = row
       const first = stride === 0 ? 0 : Math.floor((inner + from) / dataSize)
       const last = stride === 0 ? 0 : Math.floor((inner + to - 1) / dataSize)
-      const frameSize = stride === 0 ? (words[k + 2] as number) + frameOverhead : stride
-      const at = (words[k + 1] as number) + first * stride
-      if (to > from) store.prefetch(words[k] as number, at, (last - first) * stride + frameSize)
+      const frameSize = stride === 0 ? row.size + frameOverhead : stride
+      const at = row.offset + first * stride
+      if (to > from) store.prefetch(row.segment, at, (last - first) * stride + frameSize)
       more = tree.next()
     }
   }
 
   // `behind`: bytes of the target after the range that are still to be filled.
   #readRow(
-    words: Uint32Array,
-    k: number,
+    row: Extent,
     skip: number,
     size: number,
     target: Buffer,
@@ -283,12 +263,10 @@ export class FileData {
     behind: number,
   ): void {
     const place = this.#place
-    place.segment = words[k] as number
-    const first = words[k + 1] as number
-    place.size = words[k + 2] as number
-    const dataSize = words[k + 3] as number
-    const stride = words[k + 4] as number
-    let inner = (words[k + 5] as number) + skip
+    const { offset: first, dataSize, stride } = row
+    place.segment = row.segment
+    place.size = row.size
+    let inner = row.inner + skip
     let done = 0
     while (done < size) {
       const frame = stride === 0 ? 0 : Math.floor(inner / dataSize)

@@ -9,6 +9,7 @@ import type {
   TreeNode,
   Xattr,
 } from "../../tree/index.ts"
+import { extentAt, newExtent } from "./extents.ts"
 import { fileTypeMask, itemType, keyOf } from "./keys.ts"
 import { answerOf, inodeAt, newAttributes } from "./requests.ts"
 import type { VolumeFileSystem } from "./volume-fs.ts"
@@ -185,10 +186,11 @@ function rangesOf(fs: VolumeFileSystem, inode: number, size: number): DataRange[
   const { tree } = fs.core.catalog
   fs.core.data.settleFile(inode)
   const hi = keyOf(inode, itemType.extent)
+  const extent = newExtent()
   const ranges: { offset: number; size: number }[] = []
   for (let more = tree.seek(hi, 0); more && tree.hi === hi; more = tree.next()) {
     const offset = tree.lo
-    const length = Math.min(tree.page.words[(tree.at >> 2) + 6] as number, size - offset)
+    const length = Math.min(extentAt(tree, extent).length, size - offset)
     const last = ranges.at(-1)
     if (length <= 0) break
     if (last !== undefined && last.offset + last.size === offset) last.size += length

@@ -1,13 +1,14 @@
 // Hot path: see page.ts.
 import type { Catalog } from "./catalog.ts"
 import { Inode } from "./inode.ts"
-import { inodeSize, itemType, keyOf } from "./keys.ts"
+import { itemType, keyOf } from "./keys.ts"
 
 /** Decoded inodes: all that differ from the index, and the last used of the others. */
 export class Inodes {
   readonly #catalog: Catalog
   readonly #capacity: number
   readonly #known = new Map<number, Inode>()
+  readonly #looked = new Inode(0)
   #dirty: Inode[] = []
 
   constructor(catalog: Catalog, capacity: number) {
@@ -26,6 +27,18 @@ export class Inodes {
     const inode = new Inode(id)
     inode.decode(tree.page.words, tree.at >> 2)
     this.#known.set(id, inode)
+    return inode
+  }
+
+  /** For a look: valid until the next call. A walk over many files makes no objects, and puts out none that is in use. */
+  look(id: number): Inode | undefined {
+    const known = this.#known.get(id)
+    if (known !== undefined) return known
+    const tree = this.#catalog.tree
+    if (!tree.find(keyOf(id, itemType.inode), 0)) return undefined
+    const inode = this.#looked
+    inode.id = id
+    inode.decode(tree.page.words, tree.at >> 2)
     return inode
   }
 
@@ -59,8 +72,8 @@ export class Inodes {
   flush(): void {
     for (const inode of this.#dirty) {
       if (!inode.dirty) continue
-      inode.encode(this.#catalog.words)
-      this.#catalog.put(keyOf(inode.id, itemType.inode), 0, inodeSize)
+      const size = inode.encode(this.#catalog.words)
+      this.#catalog.put(keyOf(inode.id, itemType.inode), 0, size)
       inode.dirty = false
     }
     this.#dirty = []

@@ -25,23 +25,8 @@ export function keyOf(inode: number, type: number): number {
   return inode * 16 + type
 }
 
-export const inodeTable: StructTable = [
-  ["mode", 0, 4],
-  ["uid", 4, 4],
-  ["gid", 8, 4],
-  ["linkCount", 12, 4],
-  ["size", 16, 8],
-  ["allocated", 24, 8],
-  ["extra", 32, 8],
-  ["atimeSeconds", 40, 8],
-  ["mtimeSeconds", 48, 8],
-  ["ctimeSeconds", 56, 8],
-  ["atimeNanoseconds", 64, 4],
-  ["mtimeNanoseconds", 68, 4],
-  ["ctimeNanoseconds", 72, 4],
-  ["flags", 76, 4],
-]
-export const inodeSize = 80
+/** An inode has at most so many bytes. */
+export const maxInodeSize = 80
 
 export const extentTable: StructTable = [
   ["segment", 0, 4],
@@ -53,6 +38,17 @@ export const extentTable: StructTable = [
   ["length", 24, 4],
 ]
 export const extentSize = 28
+
+/** Of a row of one frame, where all fields are below 65536. */
+export const shortExtentTable: StructTable = [
+  ["segment", 0, 4],
+  ["frameOffset", 4, 4],
+  ["payloadSize", 8, 2],
+  ["dataSize", 10, 2],
+  ["inner", 12, 2],
+  ["length", 14, 2],
+]
+export const shortExtentSize = 16
 
 export const fileTypeMask = 0o170000
 export const directoryType = 0o040000

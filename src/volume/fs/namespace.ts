@@ -1,5 +1,5 @@
 // Hot path: see page.ts.
-import { type ByteString, bytesOf } from "../../bytes/index.ts"
+import type { ByteString } from "../../bytes/index.ts"
 import {
   type Attributes,
   aclAccessName,
@@ -15,14 +15,13 @@ import {
   characterType,
   directoryType,
   fileTypeMask,
-  itemType,
-  keyOf,
   maxLinks,
   maxNameSize,
   regularType,
   symlinkType,
 } from "./keys.ts"
 import { firstSequence } from "./names.ts"
+import { putTarget, targetOf } from "./targets.ts"
 
 const setgid = 0o2000
 const noReplace = 1
@@ -41,7 +40,7 @@ export class Namespace {
     const { names, inodes } = this.#core
     if (name.length > maxNameSize) return e.ENAMETOOLONG
     if (!names.find(parent, name)) return e.ENOENT
-    const inode = inodes.get(names.inode)
+    const inode = inodes.look(names.inode)
     if (inode === undefined) throw new Error("an entry without an inode")
     this.fill(inode, out)
     return 0
@@ -122,7 +121,7 @@ export class Namespace {
     if (!directory.isDirectory) return e.ENOTDIR
     let current = id
     const fill = (out: Attributes): void => {
-      const inode = inodes.get(current)
+      const inode = inodes.look(current)
       if (inode === undefined) throw new Error("an entry without an inode")
       this.fill(inode, out)
     }
@@ -177,20 +176,15 @@ export class Namespace {
     if (target.length > 4095) return e.ENAMETOOLONG
     const directory = this.#target(parent, name)
     if (typeof directory === "number") return directory
-    const { catalog } = this.#core
     const inode = this.#create(directory, symlinkType | 0o777, caller)
     inode.linkCount = 1
     inode.size = target.length
-    catalog.words[target.length >> 2] = 0
-    catalog.bytes.set(bytesOf(target), 0)
-    catalog.put(keyOf(inode.id, itemType.target), 0, target.length)
+    putTarget(this.#core.catalog, inode.id, target)
     return this.#enter(directory, name, inode, out)
   }
 
   readlink(id: number): ByteString | number {
-    const { tree } = this.#core.catalog
-    if (!tree.find(keyOf(id, itemType.target), 0)) return e.EINVAL
-    return tree.page.bytes.toString("latin1", tree.at, tree.at + tree.size) as ByteString
+    return targetOf(this.#core.catalog, id) ?? e.EINVAL
   }
 
   tmpfile(parent: number, mode: number, caller: Caller, out: Attributes): number {

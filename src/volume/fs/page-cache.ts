@@ -2,7 +2,8 @@
 import { CofferError } from "../../errors.ts"
 import type { FrameStore, Place } from "../frame-store.ts"
 import type { LiveTable } from "./live-table.ts"
-import { capacityFor, type MemoryUse, Page, pageSize, restorePage, storedLevel } from "./page.ts"
+import { capacityFor, type MemoryUse, Page, pageSize } from "./page.ts"
+import { storedLevel } from "./stored-page.ts"
 
 /** Pages that are used more often stay longer: names of many files stand in one leaf, attributes of few. */
 const maxHeat = 3
@@ -92,7 +93,7 @@ export class PageCache {
     const page = this.#take(level, level === 0 ? capacityFor(size) : pageSize)
     try {
       this.#read(segment, offset, size, page.bytes)
-      if (!restorePage(page, size)) throw damaged(segment, offset, `no page of level ${level}`)
+      if (!page.restore(size)) throw damaged(segment, offset, `no page of level ${level}`)
     } catch (error) {
       this.#give(page)
       throw error

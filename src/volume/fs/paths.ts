@@ -1,8 +1,8 @@
 import type { ByteString } from "../../bytes/index.ts"
 import type { Core } from "./core.ts"
 import { itemType, keyOf, rootInode } from "./keys.ts"
+import { entryHeaderSize, inodeOfEntry } from "./names.ts"
 
-const two32 = 4294967296
 /** A search through the whole index ends after so much of it. */
 const maxItems = 5_000_000
 
@@ -38,9 +38,8 @@ function search(core: Core, inode: number, first: number, last: number): Place |
     if (tree.hi % 16 !== itemType.entry) continue
     const { words, bytes } = tree.page
     const at = tree.at
-    const child = (words[at >> 2] as number) + (words[(at >> 2) + 1] as number) * two32
-    if (child !== inode) continue
-    const name = bytes.toString("latin1", at + 12, at + tree.size) as ByteString
+    if (inodeOfEntry(words, at >> 2) !== inode) continue
+    const name = bytes.toString("latin1", at + entryHeaderSize, at + tree.size) as ByteString
     return { parent: Math.floor(tree.hi / 16), name }
   }
   return undefined

@@ -1,5 +1,5 @@
 import { CofferError } from "../../errors.ts"
-import { extentOverhead } from "./extents.ts"
+import { extentAt, extentOverhead, newExtent } from "./extents.ts"
 import { itemType } from "./keys.ts"
 import { LiveTable } from "./live-table.ts"
 import type { Tree } from "./tree.ts"
@@ -7,11 +7,11 @@ import type { Tree } from "./tree.ts"
 /** Live bytes of each segment, counted from the index alone, all of which it reads; frames of the table are not in it. */
 export function countLive(tree: Tree): LiveTable {
   const live = new LiveTable()
+  const extent = newExtent()
   for (let more = tree.seek(0, 0); more; more = tree.next()) {
     if (tree.hi % 16 === itemType.extent) {
-      const words = tree.page.words
-      const at = tree.at >> 2
-      live.add(words[at] as number, (words[at + 6] as number) + extentOverhead)
+      const { segment, length } = extentAt(tree, extent)
+      live.add(segment, length + extentOverhead)
     }
     if (tree.cache.needsTrim) tree.trim()
   }

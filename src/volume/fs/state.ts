@@ -14,7 +14,8 @@ export interface State {
   readonly tables: readonly Readonly<Place>[]
 }
 
-const magic = 0x31535643 // "CVS1"
+const magic = 0x32535643 // "CVS2"
+const firstMagic = 0x31535643 // "CVS1"
 const headerSize = 48
 const placeSize = 12
 const two32 = 4294967296
@@ -47,10 +48,17 @@ export function decodeState(bytes: Uint8Array): State {
   const cursor = new Cursor(bytes, "volume state")
   const found = cursor.u32("magic")
   if (found !== magic)
-    throw new CofferError("integrity", "volume state: wanted version 1, found another", {
-      hint: "the volume may be of a newer coffer: use that one",
-      facts: { magic: found },
-    })
+    throw new CofferError(
+      "integrity",
+      `volume state: wanted version 2, found ${found === firstMagic ? "version 1" : "another"}`,
+      {
+        hint:
+          found === firstMagic
+            ? "an unreleased coffer wrote the volume: export it with that one, and import it into a new volume"
+            : "the volume may be of a newer coffer: use that one",
+        facts: { magic: found },
+      },
+    )
   const root = takePlace(cursor, "root")
   const seedA = cursor.u32("seedA")
   const seedB = cursor.u32("seedB")

@@ -2,7 +2,7 @@ import assert from "node:assert/strict"
 import { test } from "node:test"
 import { MemoryStore } from "../store/memory-store.ts"
 import { LiveTable } from "./live-table.ts"
-import { pageSize } from "./page.ts"
+import { maxValueSize, pageSize } from "./page.ts"
 import { Tree } from "./tree.ts"
 
 function generator(seed: number): (below: number) => number {
@@ -56,7 +56,7 @@ for (const seed of [1, 2, 3, 4])
       const lo = random(2) === 0 ? step : random(1000) * (seed % 2 === 0 ? 1 : 2 ** 33)
       const shrinking = step % 8000 > 5000
       if (random(10) < (shrinking ? 2 : 7))
-        put(tree, model, hi, lo, random(30) === 0 ? random(4112) : random(60), step)
+        put(tree, model, hi, lo, random(30) === 0 ? random(maxValueSize) : random(60), step)
       else if (tree.seek(hi, lo)) {
         model.delete(keyOf(tree.hi, tree.lo))
         tree.remove()
@@ -93,8 +93,8 @@ function finish(tree: Tree, model: Model, live: LiveTable): void {
 test("values that grow at the front of a page keep their order", () => {
   const tree = new Tree(new MemoryStore(), new LiveTable(), 1000 * pageSize)
   const model: Model = new Map()
-  for (let i = 0; i < 40; i += 1) put(tree, model, 9, i, 1500, i)
-  for (const i of [10, 20, 0, 11, 21, 1, 30, 31, 32]) put(tree, model, 9, i, 4112, i + 100)
+  for (let i = 0; i < 40; i += 1) put(tree, model, 9, i, 750, i)
+  for (const i of [10, 20, 0, 11, 21, 1, 30, 31, 32]) put(tree, model, 9, i, maxValueSize, i + 100)
   assert.deepEqual(dump(tree), expected(model))
 })
 
@@ -112,5 +112,26 @@ test("ascending keys leave full pages", () => {
       used += tree.page.used
       last = tree.page
     }
-  assert.ok(used / pages > 0.97 * 16384, `${used / pages} bytes a page`)
+  assert.ok(used / pages > 0.97 * pageSize, `${used / pages} bytes a page`)
+})
+
+test("an empty value is not lost when the values around it go", () => {
+  const store = new MemoryStore()
+  const tree = new Tree(store, new LiveTable(), 100 * pageSize)
+  tree.put(1, 1, 8)
+  tree.put(1, 2, 40)
+  tree.put(1, 3, 0)
+  assert.ok(tree.find(1, 2))
+  tree.remove()
+  tree.cache.writeAll()
+  const { segment, offset, size } = tree.root
+  const again = new Tree(store, new LiveTable(), 100 * pageSize)
+  again.open(segment, offset, size)
+  assert.deepEqual(
+    dump(again).map(([key, bytes]) => [key, bytes]),
+    [
+      [keyOf(1, 1), 8],
+      [keyOf(1, 3), 0],
+    ],
+  )
 })

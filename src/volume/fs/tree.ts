@@ -1,13 +1,14 @@
 // Hot path: see page.ts.
 import type { FrameStore, Place } from "../frame-store.ts"
 import type { LiveTable } from "./live-table.ts"
-import { type Page, storedKey } from "./page.ts"
+import { aligned, type Page, pageSize } from "./page.ts"
 import { childIndexOf, PageCache } from "./page-cache.ts"
+import { storedKey } from "./stored-page.ts"
 
 const placeSize = 12
 
 /**
- * A copy-on-write B+tree in frames of the store: ordered keys (hi, lo), each up to 2^53, values up to 4112 bytes.
+ * A copy-on-write B+tree in frames of the store: ordered keys (hi, lo), each up to 2^53, values up to `maxValueSize`.
  * One cursor: `find`, `seek`, `floor`, `next` move it; `put` and `remove` leave it undefined but for what they say.
  * A change stays in memory until `cache.writeAll`; the old pages stay in the store, so a crash loses only changes.
  */
@@ -124,7 +125,7 @@ export class Tree {
 
   // At the cursor, which `find` has set.
   #insert(hi: number, lo: number, size: number): void {
-    while (!this.page.fits(size)) this.#split()
+    while (!this.page.fits(hi, lo, size)) this.#split()
     this.page.insert(this.index, hi, lo, size)
   }
 
@@ -163,7 +164,7 @@ export class Tree {
       parent = this.cache.newPage(left.level + 1)
       this.#root = parent
       this.#enter(parent, 0, left)
-    } else if (!parent.fits(placeSize)) {
+    } else if (!hasRoom(parent, left) || !hasRoom(parent, right)) {
       const index = childIndexOf(parent, left)
       this.#splitOff(parent, index === parent.count - 1 ? parent.count - 1 : parent.count >> 1)
       parent = left.parent as Page
@@ -226,7 +227,7 @@ export class Tree {
     const page = this.page
     page.remove(this.index)
     this.cache.markDirty(page)
-    if (page.used > 4096) return
+    if (page.used > pageSize / 4) return
     if (page.count === 0) this.#unlink(page)
     else this.#join(page)
   }
@@ -254,9 +255,8 @@ export class Tree {
     const index = childIndexOf(parent, page)
     const right = parent.children[index + 1]
     const left = index > 0 ? parent.children[index - 1] : undefined
-    if (right !== undefined && page.used + right.used < 12288)
-      this.#merge(parent, index, page, right)
-    else if (left !== undefined && page.used + left.used < 12288)
+    if (right !== undefined && fitTogether(page, right)) this.#merge(parent, index, page, right)
+    else if (left !== undefined && fitTogether(page, left))
       this.#merge(parent, index - 1, left, page)
   }
 
@@ -284,6 +284,16 @@ export class Tree {
   }
 }
 
+// An inner page may get the first key of a child that it has, or of a new one.
+function hasRoom(parent: Page, child: Page): boolean {
+  return parent.fits(child.hi(0), child.lo(0), placeSize)
+}
+
+// With room to grow, and also when the keys of one are far from those of the other.
+function fitTogether(a: Page, b: Page): boolean {
+  return a.used + b.used < pageSize * 0.75 && a.wideUsed + b.wideUsed <= pageSize
+}
+
 // Keys below all others go to the first child, so its key in the parent may be too great. It is never raised: the key
 // that is about to be inserted may be less than the first that is there.
 function lowerFirst(parent: Page, child: Page): void {
@@ -307,7 +317,7 @@ function middle(page: Page): number {
   let size = 0
   let at = 0
   while (at < page.count - 1 && size < half) {
-    size += 20 + page.valueSize(at)
+    size += page.entrySize + aligned(page.valueSize(at))
     at += 1
   }
   return Math.max(1, at)

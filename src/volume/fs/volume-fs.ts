@@ -99,7 +99,7 @@ export class VolumeFileSystem implements FileSystem {
 
   getattr(inode: number, out: Attributes): number {
     return this.#look(() => {
-      const found = this.core.inodes.get(inode)
+      const found = this.core.inodes.look(inode)
       if (found === undefined) return e.ENOENT
       this.#namespace.fill(found, out)
       return 0
@@ -178,7 +178,7 @@ export class VolumeFileSystem implements FileSystem {
 
   read(inode: number, offset: number, size: number, target: Buffer, at: number): number {
     return this.#look(() => {
-      const found = this.core.inodes.get(inode)
+      const found = this.core.inodes.look(inode)
       if (found === undefined) return e.ENOENT
       const count = Math.max(0, Math.min(size, found.size - offset))
       if (count > 0) this.#readData(inode, offset, count, target, at)

@@ -3,8 +3,8 @@ import type { Catalog } from "./catalog.ts"
 import { itemType, keyOf } from "./keys.ts"
 import { aligned } from "./page.ts"
 
-const chunkSize = 4096
-const chunksEach = 32
+const chunkSize = 2048
+const chunksEach = 64
 /** Bytes of one value, as the kernel limits them. */
 export const maxXattrSize = 65536
 const maxSlots = 4096
