@@ -34,6 +34,8 @@ interface Victim {
 
 interface Usage {
   readonly size: number
+  /** The largest segment. */
+  readonly largest: number
   readonly live: number
   /** Bytes of sealed segments in which nothing is live. */
   readonly dead: number
@@ -71,12 +73,14 @@ export class Compaction {
     if (this.#checkpoints !== checkpoints) this.#done.clear()
     this.#checkpoints = checkpoints
     let size = 0
+    let largest = 0
     let dead = 0
     let best = worthShare
     let victim: number | undefined
     let stale = false
     for (const segment of store.segments()) {
       size += segment.size
+      largest = Math.max(largest, segment.size)
       if (!segment.sealed) continue
       const live = catalog.live.of(segment.segment)
       if (live === 0) dead += segment.size
@@ -87,7 +91,7 @@ export class Compaction {
       best = share
       victim = segment.segment
     }
-    return { size, live: catalog.live.total, dead, victim, stale }
+    return { size, largest, live: catalog.live.total, dead, victim, stale }
   }
 
   /** Does work until `end` (of `performance.now`). True: there is more. */
@@ -121,7 +125,8 @@ export class Compaction {
     const now = performance.now()
     const { appended } = this.#core.data
     if (now < this.#checkAt && appended < this.#checkAppended) return false
-    const { size, live, dead, victim, stale } = this.#usage()
+    const usage = this.#usage()
+    const { size, live, dead, victim, stale } = usage
     const garbage = size - live - dead
     const isScarce = this.#core.store.space().free < scarce
     const allowed = isScarce ? live * 0.1 : live * 0.8
@@ -137,7 +142,7 @@ export class Compaction {
     }
     if (
       victim === undefined ||
-      !this.#affordable(victim, size) ||
+      !this.#affordable(victim, usage, 0) ||
       !(stale || garbage > allowed + least)
     ) {
       this.#checkAt = now + checkMs
@@ -231,21 +236,26 @@ export class Compaction {
   // Copies segments within what is left of the reserve, until enough of them are dead.
   #collectDead(): boolean {
     const end = performance.now() + reclaimMs
+    const { data } = this.#core
+    const start = data.appended
     for (;;) {
-      const { size, live, dead, victim } = this.#usage()
+      const usage = this.#usage()
+      const { size, live, dead, victim } = usage
       if (dead > reclaimSize || performance.now() > end) return true
       const worth = size - live - dead > megabyte
-      if (victim === undefined || !worth || !this.#affordable(victim, size)) return dead > 0
+      const spent = data.appended - start
+      if (victim === undefined || !worth || !this.#affordable(victim, usage, spent)) return dead > 0
       this.#choose(victim)
       while (this.#victim !== undefined) this.run(end)
     }
   }
 
-  // The store keeps an eighth of its size in reserve, 2 to 32 MiB; commits need some of it.
-  #affordable(victim: number, size: number): boolean {
-    const reserve = Math.min(32 * megabyte, Math.max(2 * megabyte, size / 8))
+  // The store keeps an eighth of its size in reserve, 2 to 32 MiB and at most a segment; commits need some of it.
+  #affordable(victim: number, { size, largest }: Usage, spent: number): boolean {
+    const most = Math.min(32 * megabyte, Math.max(2 * megabyte, largest))
+    const reserve = Math.min(most, Math.max(2 * megabyte, size / 8))
     const { free } = this.#core.store.space()
-    return this.#core.catalog.live.of(victim) < free + reserve * 0.75
+    return this.#core.catalog.live.of(victim) + spent < free + reserve * 0.75
   }
 
   /** Compacts everything that is worth it, at once: the work of `coffer volume compact`. */

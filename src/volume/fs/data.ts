@@ -13,6 +13,9 @@ import { maxOwners, ownerSize, putOwner, putTrailer, trailerSize } from "./owner
 const frameDataSize = 8192
 /** Data in a frame that small pieces share. */
 const packDataSize = 16384
+/** Of many pieces, the most data: who reads one of them reads them all. */
+const manyDataSize = 8192
+const manyPieces = 8
 /** Header and tag of a frame, and some more: only for hints. */
 const frameOverhead = 64
 /** The largest payload: a full pack of small pieces. */
@@ -115,7 +118,8 @@ export class FileData {
       source.copy(this.#pack, last.inner, at, at + size)
       return
     }
-    if (this.#packSize + size > packDataSize) this.settle(false)
+    const limit = this.#pieces.length < manyPieces ? packDataSize : manyDataSize
+    if (this.#packSize + size > limit) this.settle(false)
     const next = this.#pieces.at(-1)
     if (next?.inode === inode && next.offset + next.length === offset) next.length += size
     else {
