@@ -14,7 +14,7 @@ import { CofferError } from "../errors.ts"
 import type { ServiceSource } from "../manifest/index.ts"
 import type { ImageReference } from "../oci/index.ts"
 import { type Coverage, minimise, type ProtectInput, protectImage } from "../protect/index.ts"
-import { openSealed, type Running, runAlone } from "../runtime/index.ts"
+import { directoriesOf, openSealed, type Running, runAlone } from "../runtime/index.ts"
 import { type FileSource, openTree, writeAll } from "../seal/index.ts"
 import { mergeTraces, parseTrace, type Trace } from "../shield/index.ts"
 import type { Io } from "./io.ts"
@@ -150,6 +150,7 @@ async function run(
     const status = await runAlone({
       file,
       args: [],
+      base: directoriesOf(io.env).base,
       env: io.env,
       volumes,
       cas: {

@@ -3,7 +3,7 @@ import { z } from "zod"
 import { defaultPcrs } from "../attest/index.ts"
 import { CofferError, fromSystem, isErrno } from "../errors.ts"
 import { parseYaml } from "../manifest/index.ts"
-import { nodeConfigPath } from "../sys/index.ts"
+import { nodeConfigPath, ownUserNamespace } from "../sys/index.ts"
 
 export const defaultSocket = "/run/coffer/node.sock"
 
@@ -90,6 +90,15 @@ export function loadNodeConfig(file = nodeConfigPath): NodeConfig | undefined {
     if (!stat.isFile())
       throw new CofferError("config", `${file}: wanted a file, found another thing`)
     const { uid, mode, size } = stat
+    if (ownUserNamespace() !== undefined && uid !== process.getuid?.())
+      throw new CofferError(
+        "refused",
+        `${file}: wanted no configuration of the machine's for an ordinary user, found one`,
+        {
+          reason: "node-config-ordinary",
+          hint: "what vouches for this machine's enclaves serves root only: run it as root, or as a user with --node-config FILE",
+        },
+      )
     const own = uid === 0 || uid === process.getuid?.()
     if (!own || (mode & 0o022) !== 0)
       throw new CofferError(

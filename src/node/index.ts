@@ -15,6 +15,6 @@ export {
 } from "./config.ts"
 export { ed25519File } from "./keys.ts"
 export type { Challenge, Node, NodeEnclave } from "./node.ts"
-export { defaultStateDirectory, openNode } from "./open.ts"
+export { openNode } from "./open.ts"
 export type { NodeStatus } from "./protocol.ts"
 export { type AgentEvent, type NodeAgent, serveNode } from "./server.ts"

@@ -18,7 +18,7 @@ import { Measurements } from "./measurements.ts"
 import { type Node, Voucher } from "./node.ts"
 
 /** Where a node keeps what ends with the boot: its key, and the list of what it measured. */
-export const defaultStateDirectory = "/run/coffer"
+const defaultStateDirectory = "/run/coffer"
 
 export interface VoucherSetup {
   readonly directory?: string

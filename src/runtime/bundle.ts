@@ -87,6 +87,13 @@ export function bundleFromManifest(input: BundleInput): Bundle {
   const { resources, memoryLimit } = planResources(config)
   const upperSize = memoryLimit === undefined ? undefined : Math.floor(memoryLimit / 2)
   const mapped = planIds(config)
+  if (mapped !== undefined && input.ownIds !== undefined)
+    throw refuse(
+      "linux.namespaces: user",
+      "none within an ordinary user's, which the container has already",
+      "a new one",
+      "leave out --userns and --uidmap",
+    )
   const ids = mapped ?? input.ownIds
   if (ids !== undefined) requireService(manifest, ids)
   const borrowed = ids === undefined ? [] : borrowedNamespaces(namespaces)
@@ -94,6 +101,7 @@ export function bundleFromManifest(input: BundleInput): Bundle {
   const plan = planMounts(manifest, config, context)
   const chosen = serviceProcess(manifest, config, input.sealedPath)
   const { cgroupsPath } = config.linux
+  const shared = input.ownIds === undefined ? [] : [ordinaryEngine]
   return {
     config: {
       ociVersion: "1.0.2",
@@ -122,9 +130,12 @@ export function bundleFromManifest(input: BundleInput): Bundle {
     scratches: plan.scratches,
     measured: plan.measured,
     dropped: [...dropped, ...plan.dropped, ...chosen.dropped],
-    reported,
+    reported: [...shared, ...reported],
   }
 }
+
+/** Whoever started it can read the memory of the shield: what a container shares with others begins with that. */
+const ordinaryEngine = "engine: trusted, an ordinary user's: who owns the engine owns the shield"
 
 // `--privileged` is no field of its own: it is these together. It opens the host to the service, and the service to the host.
 function requireUnprivileged({ process, linux }: EngineConfig): void {

@@ -9,7 +9,7 @@ import {
   openEmbeddedCas,
 } from "../cas/index.ts"
 import { CofferError } from "../errors.ts"
-import { defaultStateDirectory, type NodeConfig, openNode } from "../node/index.ts"
+import { type NodeConfig, openNode } from "../node/index.ts"
 import type { SealedBinary } from "../seal/index.ts"
 import { ensureLocalPolicy } from "./local-policy.ts"
 import type { MeasuredFile } from "./sealed-image.ts"
@@ -25,6 +25,8 @@ export interface CasChoice {
   readonly imageKey?: Uint8Array | undefined
   /** What vouches for the enclave; undefined: this process, on the platform `insecure-sim`. */
   readonly node: NodeConfig | undefined
+  /** Where what ends with the boot is kept: keys of a machine without an agent, the newest heads. */
+  readonly stateDirectory: string
   /** Which of the policy's instances this is, for replicas with a volume each; default 0. */
   readonly instance?: number | undefined
   /** True when another container of this node that lives has the volume, by `POLICY/VOLUME/INSTANCE`. */
@@ -46,7 +48,6 @@ export interface Configured {
 }
 
 const deadlineMs = 60_000
-const heads = new HeadMemory(defaultStateDirectory)
 
 /** Attests the enclave to its CAS and returns what it may have, within a minute. */
 export async function configureEnclave(file: MeasuredFile, choice: CasChoice): Promise<Configured> {
@@ -58,7 +59,8 @@ export async function configureEnclave(file: MeasuredFile, choice: CasChoice): P
   if (policy === "" || service === "")
     throw new CofferError("usage", `--policy: wanted NAME/SERVICE, found ${choice.policy ?? ""}`)
   const target = pinnedTarget(choice.target, manifest.cas?.publicKey)
-  const client = await connect(file, { ...choice, target })
+  const heads = new HeadMemory(choice.stateDirectory)
+  const client = await connect(file, { ...choice, target }, heads)
   try {
     const subject = { policy, service, choice, fd: source.fd }
     const answer = await inTime(attest(client, sealed, subject), nameOf(target))
@@ -102,7 +104,11 @@ async function inTime<T>(work: Promise<T>, what: string): Promise<T> {
   }
 }
 
-async function connect(file: MeasuredFile, choice: CasChoice): Promise<CasClient> {
+async function connect(
+  file: MeasuredFile,
+  choice: CasChoice,
+  heads: HeadMemory,
+): Promise<CasClient> {
   const { target } = choice
   if (target.type === "https") {
     const casKey = fromHex(target.casKey) ?? new Uint8Array()
@@ -153,7 +159,7 @@ async function attest(client: CasClient, sealed: SealedBinary, subject: Subject)
     // A container of ours that was killed has left its lease behind; one that lives keeps it.
     takeover: !choice.inUse(`${policy}/${name}/${instance}`),
   }))
-  const node = await openNode(choice.node)
+  const node = await openNode(choice.node, { directory: choice.stateDirectory })
   try {
     const enclave = await node.enclave(sealed, subject.fd)
     return await client.attest({

@@ -70,10 +70,25 @@ export interface Enclave {
   metrics(): Readonly<Record<string, FuseMetrics>>
 }
 
-/** tmpfs without swap came with Linux 6.4. */
-function hasNoswap(): boolean {
+/** tmpfs without swap came with it. */
+const noswapSince = 4
+/** `user.` xattrs in tmpfs came with it: where an ordinary user's overlay keeps its marks. */
+const userXattrsSince = 6
+
+/** Linux 6 and that minor number. */
+function isAtLeast(wanted: number): boolean {
   const [major = 0, minor = 0] = release().split(".").map(Number)
-  return major > 6 || (major === 6 && minor >= 4)
+  return major > 6 || (major === 6 && minor >= wanted)
+}
+
+// Without them a folder that is removed and made again would be EIO to the service.
+function requireUserXattrs(): void {
+  if (isAtLeast(userXattrsSince)) return
+  throw new CofferError(
+    "missing",
+    `ephemeral layer: wanted Linux 6.${userXattrsSince} for an ordinary user's container, found ${release()}`,
+    { hint: "run it as root, or protect the image with service.readOnly: true" },
+  )
 }
 
 /** Plans the bundle, opens the shield, and starts the command in the enclave's mounts. */
@@ -81,7 +96,7 @@ export async function startEnclave(input: EnclaveInput): Promise<Enclave> {
   const { place, file } = input
   const { manifest } = file.sealed
   const ownIds = ownUserNamespace()
-  const noswap = ownIds === undefined && hasNoswap()
+  const noswap = ownIds === undefined && isAtLeast(noswapSince)
   const tree = openTree(file.source, manifest)
   const ownerOf = (path: string): Owner => {
     const node = lookup(tree, utf8OfByteString(path))
@@ -98,6 +113,7 @@ export async function startEnclave(input: EnclaveInput): Promise<Enclave> {
     cgroup: existsSync("/sys/fs/cgroup"),
     ownIds,
   })
+  if (ownIds !== undefined && !bundle.readOnly) requireUserXattrs()
   if (bundle.ids !== undefined) openPlace(place)
   const asked = configure(input, bundle)
   try {

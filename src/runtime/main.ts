@@ -4,17 +4,23 @@ import { CofferError } from "../errors.ts"
 import type { NodeConfig } from "../node/index.ts"
 import { nodeConfigPath } from "../sys/index.ts"
 import { type CommandLine, splitCommandLine } from "./command-line.ts"
+import { type Directories, directoriesOf } from "./directories.ts"
 import { OciLog } from "./oci-log.ts"
 import { findRunc } from "./runc.ts"
-import { defaultCasDirectory, type Machine, serveContainer } from "./shield-process.ts"
+import { type Machine, serveContainer } from "./shield-process.ts"
 import { deleteContainer, exec, type Outcome } from "./verbs.ts"
+
+function directories(): Directories {
+  // oxlint-disable-next-line node/no-process-env -- an entry; looked at only where an ordinary user owns us anyway
+  return directoriesOf(process.env)
+}
 
 async function perform({ global, verb, rest }: CommandLine): Promise<Outcome> {
   switch (verb ?? "") {
     case "delete":
-      return deleteContainer(global, rest)
+      return deleteContainer(global, rest, directories().base)
     case "exec":
-      return exec(global, rest)
+      return exec(global, rest, directories().base)
     case "run":
     case "checkpoint":
     case "restore":
@@ -58,8 +64,9 @@ async function shield(engine: number, line: CommandLine): Promise<void> {
 /** A machine that is configured is what its configuration says; on another one, tests choose. */
 async function machineOf(log: OciLog): Promise<Machine> {
   const node = existsSync(nodeConfigPath) ? await nodeConfig() : undefined
-  if (node !== undefined) return { node, casDirectory: defaultCasDirectory }
-  const [config, directory] = ["COFFER_INSECURE_NODE_CONFIG", "COFFER_INSECURE_CAS_DIR"].map(
+  const own = directories()
+  if (node !== undefined) return { node, directories: own }
+  const [config, cas = own.cas] = ["COFFER_INSECURE_NODE_CONFIG", "COFFER_INSECURE_CAS_DIR"].map(
     (name) => {
       // oxlint-disable-next-line node/no-process-env -- an entry; the engine's environment chooses whom the enclave trusts
       const value = process.env[name]
@@ -69,7 +76,7 @@ async function machineOf(log: OciLog): Promise<Machine> {
   )
   return {
     node: config === undefined ? undefined : await nodeConfig(config),
-    casDirectory: directory ?? defaultCasDirectory,
+    directories: { ...own, cas },
   }
 }
 

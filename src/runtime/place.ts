@@ -14,9 +14,6 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { CofferError, fromSystem, isErrno } from "../errors.ts"
 import type { FuseMetrics } from "../fuse/index.ts"
 
-/** Where a runtime's containers have their folders: gone at boot, for root only. */
-export const defaultBase = "/run/coffer"
-
 /** One process, and no other that gets its number later. */
 export interface ProcessMark {
   readonly pid: number
@@ -51,7 +48,7 @@ export function makePlace(place: string): void {
   } catch (error) {
     if (isErrno(error, "EEXIST"))
       throw new CofferError("usage", `${place}: wanted a new container, found one of that id`)
-    throw fromSystem(error, place, "coffer-oci runs as root")
+    throw fromSystem(error, place, "coffer-oci runs as root, or in a user namespace of yours")
   }
   for (const name of ["root", "lower", "upper", "host", "volume", "region", "measured"])
     mkdirSync(join(place, name))
@@ -161,9 +158,9 @@ export interface EnclaveStatus extends Omit<ShieldState, "manifest"> {
   readonly filesystems: Readonly<Record<string, FuseMetrics>>
 }
 
-/** What runs on this machine, by all engines. */
-export function listEnclaves(): EnclaveStatus[] {
-  return allPlaces(defaultBase).flatMap((place) => {
+/** What runs on this machine, by all engines of whoever has this base. */
+export function listEnclaves(base: string): EnclaveStatus[] {
+  return allPlaces(base).flatMap((place) => {
     const state = readState(place)
     if (state === undefined || !isServed(place)) return []
     const { manifest: _, ...shown } = state

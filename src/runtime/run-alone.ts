@@ -7,17 +7,11 @@ import type { MeasuredManifest } from "../manifest/index.ts"
 import { sealedPath } from "../seal/index.ts"
 import type { Incident } from "../shield/index.ts"
 import type { CasChoice } from "./configure.ts"
+import { isOrdinaryUser } from "./directories.ts"
 import { type Enclave, startEnclave } from "./enclave.ts"
 import type { EngineConfig, EngineMount } from "./engine-config.ts"
 import { Monitor } from "./monitor.ts"
-import {
-  collectStale,
-  defaultBase,
-  isVolumeInUse,
-  makePlace,
-  placeOf,
-  removePlace,
-} from "./place.ts"
+import { collectStale, isVolumeInUse, makePlace, placeOf, removePlace } from "./place.ts"
 import { remember } from "./remember.ts"
 import { findRunc } from "./runc.ts"
 import type { MeasuredFile } from "./sealed-image.ts"
@@ -29,7 +23,9 @@ export interface RunOptions {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Directories by the name of their volume. */
   readonly volumes: ReadonlyMap<string, string>
-  readonly cas: Omit<CasChoice, "inUse">
+  readonly cas: Omit<CasChoice, "inUse" | "stateDirectory">
+  /** Where the folders of containers are. */
+  readonly base: string
   /** Standard input and output are a terminal. */
   readonly terminal: boolean
   readonly onIncident: (incident: Incident) => void
@@ -49,21 +45,21 @@ export interface Running {
   signal(name: NodeJS.Signals): void
 }
 
-/** runc's own folder. */
-const root = `${defaultBase}/alone`
-
 /** Runs the service of a sealed binary with no container engine; its exit status. The same code makes the enclave as for engines. */
 export async function runAlone(options: RunOptions): Promise<number> {
   if (process.getuid?.() !== 0)
-    throw new CofferError("missing", "coffer run: wanted root, found an ordinary user", {
+    throw new CofferError("missing", "wanted root, or root of a user namespace, found neither", {
       hint: "run it with sudo",
     })
+  const { base } = options
   const { manifest } = options.file.sealed
+  // runc's own folder.
+  const root = `${base}/alone`
   const id = `${manifest.name}-${toHex(randomBytes(4))}`
-  const place = placeOf(defaultBase, root, id)
+  const place = placeOf(base, root, id)
   const runc = [findRunc(), "--root", root, "--log", `${place}/runc.log`, "--log-format", "json"]
   const config = ownConfig(manifest, options, id)
-  collectStale(defaultBase)
+  collectStale(base)
   makePlace(place)
   let enclave: Enclave | undefined
   const monitor = new Monitor([...runc.slice(0, 3), "kill", "--all", id, "KILL"], () =>
@@ -79,7 +75,8 @@ export async function runAlone(options: RunOptions): Promise<number> {
       stdio: [0, options.stdout ?? 1, 2],
       cas: {
         ...options.cas,
-        inUse: (volume) => isVolumeInUse(defaultBase, volume),
+        stateDirectory: base,
+        inUse: (volume) => isVolumeInUse(base, volume),
       },
       ownGroup: !options.terminal,
       onIncident: options.onIncident,
@@ -161,7 +158,8 @@ function ownConfig(manifest: MeasuredManifest, options: RunOptions, id: string):
       // No network of its own: there is no engine that would connect it to anything.
       namespaces: ["pid", "mount", "ipc", "uts"].map((type) => ({ type })),
       maskedPaths: ["/proc/kcore"],
-      cgroupsPath: `/coffer/${id}`,
+      // An ordinary user owns no control group that we could know of.
+      ...(isOrdinaryUser() ? {} : { cgroupsPath: `/coffer/${id}` }),
     },
   }
 }

@@ -6,13 +6,13 @@ import { CofferError, fromSystem } from "../errors.ts"
 import type { NodeConfig } from "../node/index.ts"
 import { sealedPath } from "../seal/index.ts"
 import { type GlobalOptions, parseCreate } from "./command-line.ts"
+import type { Directories } from "./directories.ts"
 import { type Enclave, startEnclave } from "./enclave.ts"
 import { type EngineConfig, isSandbox, parseEngineConfig } from "./engine-config.ts"
 import { Monitor } from "./monitor.ts"
 import type { OciLog } from "./oci-log.ts"
 import {
   collectStale,
-  defaultBase,
   isRunning,
   isVolumeInUse,
   makePlace,
@@ -27,11 +27,10 @@ import { type MeasuredFile, openSealedIn } from "./sealed-image.ts"
 /** The CAS of a machine, and what vouches for its enclaves. */
 export interface Machine {
   readonly node: NodeConfig | undefined
-  /** The embedded CAS, where the node's configuration names none. */
-  readonly casDirectory: string
+  /** With the embedded CAS, where the node's configuration names none. */
+  readonly directories: Directories
 }
 
-export const defaultCasDirectory = "/var/lib/coffer/cas"
 /** NAME/SERVICE. Whoever starts the container chooses among the policies that accept its MrEnclave; each has keys of its own. */
 const policyAnnotation = "io.coffer.policy"
 /** 0 to 9999: replicas with a volume each. */
@@ -81,7 +80,7 @@ export async function serveContainer(
   const engine = markOf(call.engine)
   let order: Order | undefined
   try {
-    order = orderOf(call)
+    order = orderOf(call, machine.directories.base)
     if (order === undefined) created(createPlain(call))
     else await serve(order, machine, log, created)
   } catch (error) {
@@ -91,11 +90,11 @@ export async function serveContainer(
 }
 
 /** Undefined for a sandbox container, which is no service of anybody's. */
-function orderOf({ global, rest, stdio }: CreateCall): Order | undefined {
+function orderOf({ global, rest, stdio }: CreateCall, base: string): Order | undefined {
   const { id, bundle, passed } = parseCreate(rest)
   const config = parseEngineConfig(readConfig(bundle))
   if (isSandbox(config)) return undefined
-  const place = placeOf(defaultBase, global.root, id)
+  const place = placeOf(base, global.root, id)
   const runc = [findRunc(), ...global.given]
   return { place, id, root: resolve(bundle, config.root.path), config, runc, passed, stdio }
 }
@@ -122,7 +121,7 @@ async function serve(
   let enclave: Enclave | undefined
   const { place, runc, id } = order
   const kill = [...runc, "kill", "--all", id, "KILL"]
-  collectStale(defaultBase)
+  collectStale(machine.directories.base)
   makePlace(place)
   // Without a monitor the service would outlive us: so it ends now, and we with it.
   const monitor = new Monitor(kill, () => {
@@ -177,7 +176,8 @@ async function create(order: Order, machine: Machine, log: OciLog): Promise<Encl
         // An engine is no person: another image gets the volumes by `coffer run --accept`, or by a policy.
         accept: false,
         node: machine.node,
-        inUse: (volume) => isVolumeInUse(defaultBase, volume),
+        stateDirectory: machine.directories.base,
+        inUse: (volume) => isVolumeInUse(machine.directories.base, volume),
       },
       stdio: order.stdio,
       onIncident: (incident) => log.write("error", incident.message, { incident }),
@@ -191,8 +191,8 @@ async function create(order: Order, machine: Machine, log: OciLog): Promise<Encl
 }
 
 // Not from config.json, and not from the environment: whoever starts containers is not who trusts the CAS.
-function casTarget({ node, casDirectory }: Machine): AnchorTarget {
-  if (node?.cas === undefined) return { type: "embedded", dir: casDirectory }
+function casTarget({ node, directories }: Machine): AnchorTarget {
+  if (node?.cas === undefined) return { type: "embedded", dir: directories.cas }
   return { type: "https", url: node.cas.url, casKey: node.cas.key }
 }
 

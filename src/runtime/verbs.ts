@@ -6,7 +6,7 @@ import { utf8 } from "../bytes/index.ts"
 import { CofferError } from "../errors.ts"
 import { parseManifest } from "../manifest/index.ts"
 import { type GlobalOptions, parseDelete, parseExec } from "./command-line.ts"
-import { defaultBase, placeGone, placeOf, readState } from "./place.ts"
+import { placeGone, placeOf, readState } from "./place.ts"
 import { findRunc } from "./runc.ts"
 import { requireExec, requireTerminal } from "./service-process.ts"
 
@@ -21,9 +21,10 @@ const shieldPatienceMs = 10_000
 export async function deleteContainer(
   global: GlobalOptions,
   rest: readonly string[],
+  base: string,
 ): Promise<Outcome> {
   const { id } = parseDelete(rest)
-  const place = placeOf(defaultBase, global.root, id)
+  const place = placeOf(base, global.root, id)
   const { status } = spawnSync(findRunc(), [...global.given, "delete", ...rest], {
     stdio: "inherit",
   })
@@ -38,9 +39,9 @@ const processSchema = z.looseObject({
 })
 
 /** `exec`: a command that the manifest lists, with the service's own user, environment and rights, whatever the engine says. */
-export function exec(global: GlobalOptions, rest: readonly string[]): Outcome {
+export function exec(global: GlobalOptions, rest: readonly string[], base: string): Outcome {
   const options = parseExec(rest)
-  const place = placeOf(defaultBase, global.root, options.id)
+  const place = placeOf(base, global.root, options.id)
   const state = readState(place)
   const runc = [findRunc(), ...global.given, "exec"]
   if (state === undefined)

@@ -1,5 +1,5 @@
 import { Command } from "commander"
-import { type EnclaveStatus, listEnclaves } from "../../runtime/index.ts"
+import { directoriesOf, type EnclaveStatus, listEnclaves } from "../../runtime/index.ts"
 import type { Io } from "../io.ts"
 
 /** `coffer ps`: the enclaves of this machine. */
@@ -9,7 +9,7 @@ export function psCommand(io: Io): Command {
     .option("--json", "print one JSON document")
     .option("--metrics", "print metrics in the text format of Prometheus")
     .action((options: { readonly json?: true; readonly metrics?: true }) => {
-      const enclaves = listEnclaves()
+      const enclaves = listEnclaves(directoriesOf(io.env).base)
       if (options.metrics === true) io.print(metricsText(enclaves))
       else if (options.json === true) io.print(JSON.stringify(enclaves))
       else print(enclaves, io)

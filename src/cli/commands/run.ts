@@ -1,5 +1,4 @@
 import { closeSync, openSync, rmSync, statSync, unlinkSync } from "node:fs"
-import { homedir } from "node:os"
 import { join, resolve } from "node:path"
 import { Command } from "commander"
 import { utf8OfByteString } from "../../bytes/index.ts"
@@ -9,6 +8,7 @@ import { loadNodeConfig, type NodeConfig } from "../../node/index.ts"
 import { imageTree, openImage, parseImageReference } from "../../oci/index.ts"
 import { storesOf } from "../../protect/index.ts"
 import {
+  directoriesOf,
   type MeasuredFile,
   openSealed,
   RegionStores,
@@ -19,9 +19,11 @@ import {
 import { sealedPath, writeAll } from "../../seal/index.ts"
 import { makeScratch, nodeConfigPath, scratchError } from "../../sys/index.ts"
 import { lookup, readPieces } from "../../tree/index.ts"
+import { dataDir } from "../cas-options.ts"
 import type { Io } from "../io.ts"
 import { wholeNumber } from "../numbers.ts"
 import { report } from "../report.ts"
+import { enterUserNamespace } from "../user-namespace.ts"
 import { readKeyFile } from "../volume-source.ts"
 
 interface Options {
@@ -81,6 +83,7 @@ export function runCommand(io: Io): Command {
       `
 Ends with the service's own exit status; 125 when Coffer could not start it.
 The service shares the host's network. Signals go to the service.
+An ordinary user's service runs in a user namespace of theirs.
 
 Example:
   coffer run localhost/shop:1-protected --volume data=/srv/shop -- --port=8080`,
@@ -105,6 +108,8 @@ function addVolume(
 }
 
 async function run(image: string, args: readonly string[], options: Options, io: Io) {
+  const { base } = directoriesOf(io.env)
+  enterUserNamespace(io)
   const file = await openService(image)
   const node = loadNodeConfig(options.nodeConfig)
   let running: Running | undefined
@@ -115,6 +120,7 @@ async function run(image: string, args: readonly string[], options: Options, io:
     return await runAlone({
       file,
       args,
+      base,
       env: io.env,
       volumes: options.volume ?? new Map(),
       cas: {
@@ -153,8 +159,7 @@ function casTarget(
 ): AnchorTarget {
   const url = options.cas ?? ofNode?.url
   if (url === undefined) {
-    const data = io.env["XDG_DATA_HOME"] ?? join(homedir(), ".local", "share")
-    return { type: "embedded", dir: join(data, "coffer", "cas") }
+    return { type: "embedded", dir: join(dataDir(io), "cas") }
   }
   const known = ofNode?.url === url ? ofNode.key : undefined
   const casKey = measured ?? known ?? options.casKey
