@@ -1,39 +1,48 @@
 import assert from "node:assert/strict"
+import { cpSync } from "node:fs"
+import { join } from "node:path"
 import { after, test } from "node:test"
 import { Node, person, policyText, putPolicy, scratch } from "../../test/support/cas.ts"
 import { fromHex, toHex } from "../bytes/index.ts"
 import type { AnchorState } from "../volume/index.ts"
-import { openCasAnchor, openEmbeddedCas } from "./index.ts"
+import { type EmbeddedCas, openCasAnchor, openEmbeddedCas, type VolumeGrant } from "./index.ts"
+import { decodeSeen } from "./seen.ts"
 
 const place = scratch()
 after(place.remove)
 
-test("a volume's thread reads and moves its anchor in the CAS without an event loop", async () => {
-  const embedded = await openEmbeddedCas(place.dir)
-  const { cas, client } = embedded
-  const alice = person()
-  await putPolicy(cas, policyText(alice.public), [alice])
-  const node = await new Node().prepare(client)
-  const attest = async () => {
-    const answer = await client.attest({
-      policy: "shop",
-      service: "web",
-      makeEvidence: (binding) => node.evidence(binding),
-      volumes: [{ name: "data", access: "write", instance: 0, takeover: true }],
-    })
-    const [grant] = answer.volumes
-    assert.ok(grant !== undefined)
-    return grant
-  }
-  const grant = await attest()
-  const state = (n: number): AnchorState => ({
+const alice = person()
+
+async function attest({ client }: EmbeddedCas, node: Node): Promise<VolumeGrant> {
+  const answer = await client.attest({
+    policy: "shop",
+    service: "web",
+    makeEvidence: (binding) => node.evidence(binding),
+    volumes: [{ name: "data", access: "write", instance: 0, takeover: true }],
+  })
+  const [grant] = answer.volumes
+  assert.ok(grant !== undefined)
+  return grant
+}
+
+function stateAt(grant: VolumeGrant, n: number): AnchorState {
+  return {
     volumeId: fromHex(grant.id) ?? new Uint8Array(),
     sequence: n,
     tag: new Uint8Array(32).fill(n),
     epoch: 1,
     salt: new Uint8Array(32).fill(9),
     offset: 4096 * n,
-  })
+  }
+}
+
+test("a volume's thread reads and moves its anchor in the CAS without an event loop", async () => {
+  const embedded = await openEmbeddedCas(place.dir)
+  const { cas, client } = embedded
+  await putPolicy(cas, policyText(alice.public), [alice])
+  const node = await new Node().prepare(client)
+  const grant = await attest(embedded, node)
+  const state = (n: number) => stateAt(grant, n)
   const anchor = openCasAnchor({ type: "embedded", dir: place.dir }, "shop", grant)
   assert.equal(anchor.read(), "new")
   assert.equal(anchor.move("new", state(1)), true)
@@ -41,12 +50,43 @@ test("a volume's thread reads and moves its anchor in the CAS without an event l
   assert.deepEqual(anchor.read(), state(1))
   assert.equal(anchor.move("new", state(2)), false)
   assert.equal(anchor.move(state(1), state(2)), true)
-  const second = await attest()
+  const second = await attest(embedded, node)
   assert.equal(second.tag, toHex(state(2).tag))
   assert.equal(anchor.move(state(2), state(3)), false)
   assert.throws(() => anchor.close(), /epoch/)
   const reader = openCasAnchor({ type: "embedded", dir: place.dir }, "shop", second)
   assert.deepEqual(reader.read(), state(2))
   reader.close()
+  await embedded.close()
+})
+
+test("moves of a volume's thread are in the CAS's log with those of others, and all are there after a power cut", async () => {
+  const dir = join(place.dir, "moves")
+  const embedded = await openEmbeddedCas(dir)
+  const { cas, client } = embedded
+  await putPolicy(cas, policyText(alice.public), [alice])
+  const grant = await attest(embedded, await new Node().prepare(client))
+  const anchor = openCasAnchor({ type: "embedded", dir }, "shop", grant)
+  assert.equal(anchor.move("new", stateAt(grant, 1)), true)
+  // Enough for the log to be written ahead with zeros; now and then another connection commits.
+  for (let n = 1; n < 40; n += 1) {
+    assert.equal(anchor.move(stateAt(grant, n), stateAt(grant, n + 1)), true)
+    if (n % 8 === 0) await client.renewLease("shop", grant)
+  }
+  assert.equal(anchor.move(stateAt(grant, 3), stateAt(grant, 50)), false)
+  const word = anchor.seen?.()
+  assert.ok(word !== undefined)
+
+  const copy = join(place.dir, "after-power-cut")
+  cpSync(dir, copy, { recursive: true })
+  const again = await openEmbeddedCas(copy)
+  const found = await again.client.current("shop", grant, decodeSeen(word))
+  assert.equal(found.tag, toHex(stateAt(grant, 40).tag))
+  await again.cas.verify()
+  const lines = (await again.cas.auditLines(1, 1000)).map((line) => line.slice(65))
+  assert.equal(lines.filter((line) => line.includes('"tag-moved"')).length, 40)
+  assert.match(lines.at(-1) ?? "", /"kind":"refused"/)
+  await again.close()
+  anchor.close()
   await embedded.close()
 })

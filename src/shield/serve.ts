@@ -26,10 +26,12 @@ export async function serveInWorker(
   let error: unknown
   try {
     const request = await requestFrom(port)
-    const fs = request === undefined ? undefined : await build(request.value, report)
-    if (fs === undefined) return
-    say(port, { type: "built", readOnly: fs.options.readOnly })
-    serve(port, input, input.ids === undefined ? fs : new MappedFileSystem(fs, input.ids), report)
+    if (request !== undefined) {
+      const fs = await build(request.value, report)
+      say(port, { type: "built", readOnly: fs.options.readOnly })
+      const { ids } = input
+      serve(port, input, ids === undefined ? fs : new MappedFileSystem(fs, ids), report)
+    }
   } catch (caught) {
     error = caught
   }

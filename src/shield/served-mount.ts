@@ -124,6 +124,7 @@ class Host {
   }
 
   #say(message: ToServer): void {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
     this.#thread.postMessage(message)
   }
 
