@@ -13,7 +13,7 @@ import type { EngineConfig, EngineMount } from "./engine-config.ts"
 import { Monitor } from "./monitor.ts"
 import { collectStale, isVolumeInUse, makePlace, placeOf, removePlace } from "./place.ts"
 import { remember } from "./remember.ts"
-import { findRunc } from "./runc.ts"
+import { findRunc, killCommand } from "./runc.ts"
 import type { MeasuredFile } from "./sealed-image.ts"
 
 export interface RunOptions {
@@ -62,9 +62,7 @@ export async function runAlone(options: RunOptions): Promise<number> {
   collectStale(base)
   makePlace(place)
   let enclave: Enclave | undefined
-  const monitor = new Monitor([...runc.slice(0, 3), "kill", "--all", id, "KILL"], () =>
-    enclave?.stop(),
-  )
+  const monitor = new Monitor(killCommand(runc.slice(0, 3), id), () => enclave?.stop())
   try {
     enclave = await startEnclave({
       place,

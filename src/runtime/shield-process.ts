@@ -21,7 +21,7 @@ import {
   removePlace,
 } from "./place.ts"
 import { remember } from "./remember.ts"
-import { findRunc } from "./runc.ts"
+import { findRunc, killCommand } from "./runc.ts"
 import { type MeasuredFile, openSealedIn } from "./sealed-image.ts"
 
 /** The CAS of a machine, and what vouches for its enclaves. */
@@ -120,7 +120,7 @@ async function serve(
 ): Promise<void> {
   let enclave: Enclave | undefined
   const { place, runc, id } = order
-  const kill = [...runc, "kill", "--all", id, "KILL"]
+  const kill = killCommand(runc, id)
   collectStale(machine.directories.base)
   makePlace(place)
   // Without a monitor the service would outlive us: so it ends now, and we with it.

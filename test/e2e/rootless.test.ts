@@ -1,5 +1,4 @@
 import assert from "node:assert/strict"
-import { spawnSync } from "node:child_process"
 import {
   chmodSync,
   existsSync,
@@ -12,6 +11,7 @@ import {
 import { release, tmpdir } from "node:os"
 import { join } from "node:path"
 import { after, before, describe, test } from "node:test"
+import { setTimeout as sleep } from "node:timers/promises"
 import { utf8 } from "../../src/bytes/index.ts"
 import { contentOfBytes, type FileNode } from "../../src/tree/index.ts"
 import { lacksOrdinaryUser, OrdinaryUser } from "../support/ordinary-user.ts"
@@ -89,23 +89,25 @@ function leftovers(): string[] {
   return [...processes, ...places, ...mounts.filter((line) => line.includes(folder))]
 }
 
+function prepare(): void {
+  folder = mkdtempSync(join(tmpdir(), "coffer-rootless-"))
+  chmodSync(folder, 0o755)
+  const scratch = { kind: "scratch", path: "/scratch", exec: false, size: 1 << 20 } as const
+  const regions = [volumeRegion("data"), scratch]
+  const files = { "/srv/mine": owned(11, "measured\n"), "/etc/stranger": owned(70_000, "") }
+  ;({ sealed, image } = makeTinyService(join(folder, "tiny"), script, { regions }, files))
+  user = new OrdinaryUser(folder)
+  user.makeFolder(join(user.home, "volume"))
+  // podman gives its runtime hardly any environment.
+  writeFileSync(
+    join(folder, "coffer-oci"),
+    `#!/bin/sh\nCOFFER_FROM_SOURCE=1 exec ${root}coffer-oci "$@"\n`,
+  )
+  chmodSync(join(folder, "coffer-oci"), 0o755)
+}
+
 void describe("an ordinary user", { skip: lacks() }, () => {
-  before(() => {
-    folder = mkdtempSync(join(tmpdir(), "coffer-rootless-"))
-    chmodSync(folder, 0o755)
-    const scratch = { kind: "scratch", path: "/scratch", exec: false, size: 1 << 20 } as const
-    const regions = [volumeRegion("data"), scratch]
-    const files = { "/srv/mine": owned(11, "measured\n"), "/etc/stranger": owned(70_000, "") }
-    ;({ sealed, image } = makeTinyService(join(folder, "tiny"), script, { regions }, files))
-    user = new OrdinaryUser(folder)
-    user.makeFolder(join(user.home, "volume"))
-    // podman gives its runtime hardly any environment.
-    writeFileSync(
-      join(folder, "coffer-oci"),
-      `#!/bin/sh\nCOFFER_FROM_SOURCE=1 exec ${root}coffer-oci "$@"\n`,
-    )
-    chmodSync(join(folder, "coffer-oci"), 0o755)
-  })
+  before(prepare)
   after(() => {
     // Ends the process that keeps podman's user namespace.
     if (lacksPodman() === false) podman("system", "migrate")
@@ -135,6 +137,12 @@ void describe("an ordinary user", { skip: lacks() }, () => {
     assert.deepEqual(leftovers(), [])
   })
 
+  test(
+    "podman: exec of what is listed, and the service ends with its shield",
+    { skip: lacksPodman() },
+    shieldKilled,
+  )
+
   test("podman: a user namespace within is refused by name", { skip: lacksPodman() }, () => {
     const { status, stderr } = runUnderPodman("--userns=keep-id")
     assert.notEqual(status, 7)
@@ -143,15 +151,13 @@ void describe("an ordinary user", { skip: lacks() }, () => {
   })
 
   test("without subordinate ids only root of the image is somebody, and it is said", () => {
-    const [ids, kept] = ["/etc/subuid", readFileSync("/etc/subuid", "utf8")]
-    const name = spawnSync("id", ["-un", String(user.uid)], { encoding: "utf8" }).stdout.trim()
-    writeFileSync(ids, kept.replace(new RegExp(`^${name}:.*\n`, "m"), ""))
+    const withdrawn = user.withdrawIds()
     try {
       const { stdout, stderr } = runAlone()
       assert.match(stderr, /^coffer: no subordinate ids \(.+\): of the image's users only root/)
       assert.match(stdout, /\/srv\/mine 65534:65534 644\n/)
     } finally {
-      writeFileSync(ids, kept)
+      withdrawn.giveBack()
     }
   })
 
@@ -169,3 +175,27 @@ void describe("an ordinary user", { skip: lacks() }, () => {
     assert.match(configured.stderr, /wanted no configuration of the machine's for an ordinary user/)
   })
 })
+
+/** Neither control group nor root: the monitor must find the service without. */
+async function shieldKilled(): Promise<void> {
+  const exec = [["/bin/id", "-u"]]
+  const made = makeTinyService(join(folder, "waits"), "exec sleep 100", { name: "waits", exec })
+  user.run("skopeo", "copy", "-q", made.image, "containers-storage:localhost/waits:1")
+  const limits = ["--network=none", "--ulimit=nofile=1000:1000", "--ulimit=nproc=1000:1000"]
+  const started = podman("run", "-d", "--name=waits", ...limits, "localhost/waits:1")
+  try {
+    assert.equal(started.status, 0, started.stderr)
+    assert.equal(podman("exec", "waits", "/bin/id", "-u").stdout, "0\n")
+    assert.match(podman("exec", "waits", "/bin/id").stderr, /wanted a command that the measured/)
+    const listed = user.run(coffer, "ps", "--json").stdout
+    const [{ pid: shield } = { pid: 0 }] = JSON.parse(listed) as { pid: number }[]
+    const service = podman("inspect", "-f", "{{.State.Pid}}", "waits").stdout.trim()
+    assert.ok(shield > 1 && Number(service) > 1 && existsSync(`/proc/${service}`))
+    process.kill(shield, "SIGKILL")
+    for (let i = 0; i < 100 && existsSync(`/proc/${service}`); i += 1) await sleep(50)
+    assert.ok(!existsSync(`/proc/${service}`), "the service outlived its shield")
+  } finally {
+    podman("rm", "-f", "-t", "1", "waits")
+  }
+  assert.deepEqual(leftovers(), [])
+}
