@@ -1,5 +1,13 @@
 import { spawnSync } from "node:child_process"
-import { chownSync, existsSync, mkdirSync, readFileSync, rmSync } from "node:fs"
+import {
+  appendFileSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs"
 import { join } from "node:path"
 import type { Done } from "./podman.ts"
 import { lacks } from "./run.ts"
@@ -9,7 +17,7 @@ const root = new URL("../..", import.meta.url).pathname
 /** Why no ordinary user can be made here who runs containers, or false. */
 export function lacksOrdinaryUser(): string | false {
   if (process.getuid?.() !== 0) return "an ordinary user is made by root"
-  const tools = lacks("useradd", "userdel", "usermod", "setpriv", "unshare", "newuidmap", "runc")
+  const tools = lacks("useradd", "userdel", "setpriv", "unshare", "newuidmap", "runc")
   if (tools !== false) return tools
   if (!existsSync("/dev/fuse")) return "no /dev/fuse here"
   const node = join(root, "node_modules/.bin/node")
@@ -64,14 +72,14 @@ export class OrdinaryUser {
     return spawnSync(program, words, { encoding: "utf8", timeout: 120_000 })
   }
 
-  /** Takes the subordinate user ids away. */
+  /** Takes the subordinate user ids away. Not by usermod, which does nothing while podman runs as this user. */
   withdrawIds(): { giveBack(): void } {
-    const line = new RegExp(`^${this.#name}:(\\d+):(\\d+)$`, "m")
-    const [, first = "", size = ""] = line.exec(readFileSync("/etc/subuid", "utf8")) ?? []
-    const range = `${first}-${Number(first) + Number(size) - 1}`
-    const change = (option: string) => spawnSync("usermod", [option, range, this.#name])
-    change("--del-subuids")
-    return { giveBack: () => void change("--add-subuids") }
+    const file = "/etc/subuid"
+    const isOwn = (line: string) => line.startsWith(`${this.#name}:`)
+    const lines = readFileSync(file, "utf8").split("\n")
+    writeFileSync(file, lines.filter((line) => !isOwn(line)).join("\n"))
+    const own = lines.filter(isOwn).map((line) => `${line}\n`)
+    return { giveBack: () => appendFileSync(file, own.join("")) }
   }
 
   /** What still runs as this user. */
