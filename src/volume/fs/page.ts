@@ -207,12 +207,16 @@ export class Page {
   }
 
   #lowerWide(hi: number, lo: number): number {
+    const words = this.words
     let low = 0
     let high = this.count
     while (low < high) {
       const middle = (low + high) >>> 1
-      const a = this.hi(middle)
-      if (a < hi || (a === hi && this.lo(middle) < lo)) low = middle + 1
+      const k = headerWords + middle * 5
+      const a = (words[k] as number) + (words[k + 1] as number) * two32
+      let less = a < hi
+      if (a === hi) less = (words[k + 2] as number) + (words[k + 3] as number) * two32 < lo
+      if (less) low = middle + 1
       else high = middle
     }
     return low
