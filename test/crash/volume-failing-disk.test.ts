@@ -17,6 +17,8 @@ import {
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { test } from "node:test"
+import { CofferError } from "../../src/errors.ts"
+import { type AnchorState, PinFile } from "../../src/volume/index.ts"
 import { memoryMount } from "../support/memory-mount.ts"
 import { cannotServe, VolumeDaemon } from "../support/volume-daemon.ts"
 
@@ -103,4 +105,22 @@ test("a full disk is ENOSPC to the writer; reads go on, space comes back, nothin
   } finally {
     await daemon.end()
   }
+})
+
+const isFault = (error: unknown) => error instanceof CofferError && error.code === "io"
+
+test("a pin whose sync has failed is not believed: the same move again is no success", {
+  skip: cannotServe(),
+}, async (t) => {
+  const disk = await memoryMount()
+  t.after(() => disk.end())
+  const pin = PinFile.create(join(disk.directory, "pin"))
+  const [volumeId, tag, salt] = [1, 2, 3].map((byte) => new Uint8Array(32).fill(byte))
+  const to = { volumeId, epoch: 1, sequence: 1, tag, salt, offset: 64 } as AnchorState
+  writeFileSync(join(disk.directory, "fail-sync"), "")
+  assert.throws(() => pin.move("new", to), isFault)
+  rmSync(join(disk.directory, "fail-sync"))
+  assert.throws(() => pin.move("new", to), isFault)
+  assert.throws(() => pin.read(), isFault)
+  pin.close()
 })

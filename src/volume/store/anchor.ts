@@ -17,7 +17,8 @@ export const maxSeenSize = 512
 /**
  * Where the freshness of a volume is kept, out of reach of who owns the volume's disk: a pin file, or the CAS.
  * Synchronous; `move` may wait for a network. Each verb may throw `io` or `missing` when it cannot be reached: nothing has
- * moved then, or the move of this call has, and the same call again succeeds.
+ * moved then, or the move of this call has, and the same call again succeeds. A keeper whose own disk has failed to sync
+ * says `io` from then on: what it holds may not be durable.
  */
 export interface Anchor {
   /** For messages: `pin file /x/y`. */

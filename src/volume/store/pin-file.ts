@@ -93,6 +93,7 @@ export class PinFile implements Anchor {
   readonly #fd: number
   /** What was read or written last: as long as the file holds the same bytes, they need not be decoded again. */
   #last: { readonly bytes: Buffer; readonly slot: Slot } | undefined
+  #broken = false
 
   private constructor(path: string, fd: number) {
     this.name = `pin file ${path}`
@@ -144,6 +145,10 @@ export class PinFile implements Anchor {
   }
 
   #read(): Slot {
+    if (this.#broken)
+      throw new CofferError("io", `${this.name}: a sync has failed, found no way to go on`, {
+        hint: "look at its disk, then open the volume again",
+      })
     const bytes = Buffer.allocUnsafe(readSize)
     const size = readSync(this.#fd, bytes, 0, readSize, 0)
     if (size === readSize && this.#last?.bytes.equals(bytes) === true) return this.#last.slot
@@ -171,10 +176,20 @@ export class PinFile implements Anchor {
     const held = this.#last?.bytes
     this.#last = undefined
     writeSync(this.#fd, bytes, 0, bytes.length, at)
-    fdatasyncSync(this.#fd)
+    this.#sync()
     if (held === undefined) return
     held.set(bytes, at)
     this.#last = { bytes: held, slot }
+  }
+
+  /** The file says by now what the disk may never have: a second look, or a second sync, would call the move a success. */
+  #sync(): void {
+    try {
+      fdatasyncSync(this.#fd)
+    } catch (error) {
+      this.#broken = true
+      throw fromSystem(error, `syncing the ${this.name}`)
+    }
   }
 }
 
