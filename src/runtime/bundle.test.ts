@@ -368,6 +368,7 @@ void describe("a user namespace", () => {
   test("what root of it could not mount is bound, or left out", () => {
     const joined = build(mapped())
     assert.equal(mountOn(joined, "/sys")?.type, "bind")
+    assert.ok(mountOn(joined, "/sys")?.options.includes("rro"))
     assert.ok(mountOn(joined, "/dev/mqueue"))
     assert.ok(mountOn(joined, "/dev/pts")?.options.includes("gid=5"))
     const types = ["pid", "mount", "network", "user"].map((type) => ({ type }))

@@ -117,8 +117,14 @@ function kernelMounts({ cgroup, ids, borrowed }: MountContext): RuncMount[] {
       source: "shm",
       options: [...quiet, "mode=1777", `size=${shmSize}`],
     },
+    // `rro`: what is mounted in it too. An ordinary user's service could end every FUSE mount of that user by a file there.
     borrowed.includes("network")
-      ? { destination: "/sys", type: "bind", source: "/sys", options: ["rbind", ...quiet, "ro"] }
+      ? {
+          destination: "/sys",
+          type: "bind",
+          source: "/sys",
+          options: ["rbind", ...quiet, "ro", "rro"],
+        }
       : { destination: "/sys", type: "sysfs", source: "sysfs", options: [...quiet, "ro"] },
   ]
   // Queues need no mount to be used.
