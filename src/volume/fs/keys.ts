@@ -13,7 +13,7 @@ export const itemType = {
   entry: 2,
   /** lo = hash of the name: sequence numbers of the entries with that hash. */
   name: 3,
-  /** lo = slot × 32 + chunk. */
+  /** lo = slot × 64 + chunk. */
   xattr: 4,
   /** lo 0: the target of a symlink. */
   target: 5,
