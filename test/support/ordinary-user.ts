@@ -93,5 +93,7 @@ export class OrdinaryUser {
   close(): void {
     spawnSync("userdel", [this.#name])
     rmSync(join(this.home, ".."), { recursive: true, force: true })
+    // What podman keeps for a user beside their home.
+    rmSync(`/dev/shm/libpod_rootless_lock_${this.uid}`, { force: true })
   }
 }
