@@ -4,7 +4,8 @@ import { CofferError } from "../errors.ts"
 import type { Io } from "./io.ts"
 
 const program = "/usr/bin/unshare"
-const root = ["--user", "--map-root-user"]
+// With mounts of its own: a mount namespace of another owner is one to leave, but none to come back to.
+const root = ["--user", "--map-root-user", "--mount"]
 
 /**
  * An ordinary user may mount nothing, but may be root of a user namespace: this process becomes the same command in one,

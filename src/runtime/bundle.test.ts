@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs"
 import { describe, test } from "node:test"
 import { CofferError } from "../errors.ts"
 import type { MeasuredManifest } from "../manifest/index.ts"
+import { mountFlags } from "../sys/index.ts"
 import { type Bundle, bundleFromManifest } from "./bundle.ts"
 import { type EngineConfig, isSandbox, parseEngineConfig } from "./engine-config.ts"
 import { fieldTreatments, type Treatment } from "./fields.ts"
@@ -424,7 +425,8 @@ void describe("the rest of the bundle", () => {
     assert.deepEqual(bundle.scratches, [
       {
         target: "/place/region/3",
-        options: [...flags, "uid=3", "gid=4", "mode=1777", "size=1048576", "noswap"],
+        flags: mountFlags.noSuid | mountFlags.noDev | mountFlags.noExec,
+        options: ["uid=3", "gid=4", "mode=1777", "size=1048576", "noswap"],
       },
     ])
     assert.equal(bundle.upperSize, 1 << 29)

@@ -7,7 +7,6 @@ import {
   fstatSync,
   mkdirSync,
   openSync,
-  readFileSync,
   readSync,
   writeFileSync,
 } from "node:fs"
@@ -16,19 +15,19 @@ import { toHex, utf8OfByteString } from "../bytes/index.ts"
 import { CofferError, fromSystem } from "../errors.ts"
 import type { FuseMetrics } from "../fuse/index.ts"
 import { openTree } from "../seal/index.ts"
-import { fuseMountData, type Incident, openShield, type ServedMount } from "../shield/index.ts"
-import { ownUserNamespace } from "../sys/index.ts"
+import { type Incident, openShield, type ServedMount } from "../shield/index.ts"
+import { mountFlags, ownUserNamespace } from "../sys/index.ts"
 import { lookup } from "../tree/index.ts"
 import { type Bundle, bundleFromManifest } from "./bundle.ts"
 import { openCasVolume, type VolumeSeed } from "./cas-volume.ts"
 import type { CasChoice, Configured } from "./configure.ts"
+import { type EnclaveMount, type EnclaveMounts, withMounts } from "./enclave-mounts.ts"
 import type { EngineConfig } from "./engine-config.ts"
 import { type Hooks, listedHooks } from "./hooks.ts"
 import { defaultHostFile, maxHostFileSize, renderHostFile, withOwnName } from "./host-files.ts"
 import { ownerOutside } from "./id-mappings.ts"
 import { withConfiguration } from "./injected.ts"
 import { killTree } from "./kill-tree.ts"
-import { mountFailed, mountScript, type ScriptMount } from "./mount-script.ts"
 import { openPlace } from "./place.ts"
 import { needsPolicy, openRegion, type RegionHow } from "./regions.ts"
 import type { MeasuredFile } from "./sealed-image.ts"
@@ -58,9 +57,9 @@ export interface Enclave {
   readonly bundle: Bundle
   /** What the CAS gave, if it was asked. */
   readonly configured: Configured | undefined
-  /** The mounting child, which becomes the command. */
+  /** The command. */
   readonly child: ChildProcess
-  /** Exit status of the command, 128 + signal when one ended it. Rejects when a mount failed before. */
+  /** Exit status of the command, 128 + signal when one ended it. Rejects when it could not be started. */
   readonly exited: Promise<number>
   /** Settles when the container has let go of all mounts and everything is committed. */
   readonly ended: Promise<void>
@@ -146,9 +145,9 @@ async function openEnclave(
     const own = hooks === undefined ? bundle.config : { ...bundle.config, hooks }
     const config = withConfiguration(own, configured?.answer, { place, ids: bundle.ids ?? ownIds })
     writeBundle(place, { ...bundle, config })
-    const script = mountScript({
+    const mounts: EnclaveMounts = {
       place,
-      mounts: opened.map(({ mount }) => mount),
+      mounts: opened,
       upper: bundle.readOnly ? undefined : { size: bundle.upperSize, owner: owned("/") },
       layers: bundle.regions.flatMap(({ region, lower, merged }) =>
         merged === undefined ? [] : [{ lower, merged, owner: owned(region.path) }],
@@ -157,17 +156,11 @@ async function openEnclave(
       nested: ownIds !== undefined,
       measured: bundle.measured,
       noswap,
-      command: input.command,
-    })
-    const served = opened.map((one) => one.served)
-    return started(input, {
-      bundle,
-      configured,
-      served,
-      script,
-      mrEnclave: toHex(file.sealed.mrEnclave),
-    })
+    }
+    const mrEnclave = toHex(file.sealed.mrEnclave)
+    return started(input, { bundle, configured, mounts, mrEnclave })
   } catch (error) {
+    for (const { served } of opened) served.stop()
     await Promise.allSettled(opened.map(({ served }) => served.abandon()))
     throw error
   }
@@ -191,10 +184,8 @@ async function configure(
   return configureEnclave(file, cas)
 }
 
-interface OpenedMount {
-  readonly served: ServedMount
-  readonly mount: ScriptMount
-}
+const readOnly = mountFlags.readOnly | mountFlags.noAtime
+const noPower = mountFlags.noSuid | mountFlags.noDev
 
 /** The shield's filesystems, all open or none. The binary filesystem is the first, and does not wait for the CAS. */
 async function openAll(
@@ -202,16 +193,17 @@ async function openAll(
   { volumes, regions, scratches, ids }: Bundle,
   asked: Promise<Configured | undefined>,
   ownerOf: (path: string) => Owner,
-): Promise<OpenedMount[]> {
+): Promise<EnclaveMount[]> {
   for (const { target } of scratches) mkdirSync(target)
   const binfs = openBinfs(file, trace, { ids, onIncident }).then((served) => ({
     served,
-    mount: { target: "", data: mountData, flags: "ro,noatime" },
+    target: "",
+    flags: readOnly,
   }))
   const stored = regions.map(async ({ region, lower, merged }) => {
     const served = await openRegion(region, file, await asked, { ids, onIncident })
     for (const path of [lower, merged]) if (path !== undefined) mkdirSync(path)
-    return { served, mount: { target: lower, data: mountData, flags: "ro,nosuid,nodev,noatime" } }
+    return { served, target: lower, flags: readOnly | noPower }
   })
   const others = volumes.map(async (volume) => {
     const { region, target } = volume
@@ -219,8 +211,9 @@ async function openAll(
     const how = { root: ownerOf(region.path), seed, ids, onIncident }
     const served = await openCasVolume(volume, asked, how)
     mkdirSync(target)
-    const flags = `${served.readOnly ? "ro" : "rw"},nosuid,nodev,noatime${region.exec ? "" : ",noexec"}`
-    return { served, mount: { target, data: mountData, flags } }
+    const access = served.readOnly ? readOnly : mountFlags.noAtime
+    const flags = access | noPower | (region.exec ? 0 : mountFlags.noExec)
+    return { served, target, flags }
   })
   const results = await Promise.allSettled([binfs, ...stored, ...others])
   const opened = results.flatMap((result) => (result.status === "fulfilled" ? result.value : []))
@@ -233,10 +226,6 @@ async function openAll(
 
 function seedOf({ sealed, source }: MeasuredFile, at: string): VolumeSeed {
   return { path: `/proc/self/fd/${source.fd}`, manifest: sealed.manifest, at }
-}
-
-function mountData(device: number): string {
-  return fuseMountData(device, 0, 0)
 }
 
 function openBinfs(
@@ -264,27 +253,27 @@ function openBinfs(
 interface Prepared {
   readonly bundle: Bundle
   readonly configured: Configured | undefined
-  readonly served: readonly ServedMount[]
-  readonly script: string
+  readonly mounts: EnclaveMounts
   readonly mrEnclave: string
 }
 
 function started(input: EnclaveInput, prepared: Prepared): Enclave {
-  const { served, bundle, configured, mrEnclave } = prepared
+  const { mounts, bundle, configured, mrEnclave } = prepared
+  const served = mounts.mounts.map((mount) => mount.served)
   const { manifest } = input.file.sealed
   const [stdin, stdout, stderr] = input.stdio
   // Nothing of the host's comes in by standard input, unless the manifest lets it in.
   const open = manifest.stdin === "inherit" || manifest.debug
-  const child = spawn("unshare", ["-m", "--propagation", "private", "sh", "-c", prepared.script], {
-    stdio: [open ? stdin : "ignore", stdout, stderr, ...served.map(({ device }) => device)],
-    detached: input.ownGroup === true,
-  })
-  // The overlay asks its lower layer at once: the shield must answer before the child is through.
-  const begun = Promise.all(served.map((mount) => mount.begin()))
-  begun.catch(() => undefined)
+  const [program = "", ...words] = input.command
+  const child = withMounts(mounts, () =>
+    spawn(program, words, {
+      stdio: [open ? stdin : "ignore", stdout, stderr],
+      detached: input.ownGroup === true,
+    }),
+  )
   const stop = () => {
     for (const mount of served) mount.stop()
-    // It holds the devices: a mount that it is making would wait for us for ever.
+    // Half a container is nobody's.
     if (child.exitCode === null && child.signalCode === null && child.pid !== undefined)
       killTree(child.pid)
   }
@@ -295,7 +284,7 @@ function started(input: EnclaveInput, prepared: Prepared): Enclave {
     bundle,
     configured,
     child,
-    exited: exitOf(child, input.place, stop),
+    exited: exitOf(child, stop),
     ended,
     stop,
     metrics: () =>
@@ -311,26 +300,14 @@ function pathOf({ regions, volumes }: Bundle, i: number): string {
 
 const signalBase = 128
 
-async function exitOf(child: ChildProcess, place: string, stop: () => void): Promise<number> {
-  let status: number | null
-  let signal: string | null
+async function exitOf(child: ChildProcess, stop: () => void): Promise<number> {
   try {
-    ;[status, signal] = (await once(child, "exit")) as [number | null, string | null]
+    const [status, signal] = (await once(child, "exit")) as [number | null, string | null]
+    return status ?? signalBase + signalNumber(signal ?? "")
   } catch (error) {
     stop()
-    throw fromSystem(error, "unshare", "install util-linux")
+    throw fromSystem(error, "runc", "install runc")
   }
-  if (status === mountFailed && existsSync(`${place}/mount.log`)) {
-    const words = readFileSync(`${place}/mount.log`, "utf8").trim().slice(0, 500)
-    if (words !== "") {
-      stop()
-      throw new CofferError("missing", `wanted the enclave's mounts, found: ${words}`, {
-        hint: "run it as root, on a kernel with fuse and overlay",
-      })
-    }
-  }
-  if (status !== null) return status
-  return signalBase + signalNumber(signal ?? "")
 }
 
 function signalNumber(name: string): number {

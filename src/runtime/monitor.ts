@@ -1,8 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import type { Writable } from "node:stream"
 
-// What makes the container holds our devices, and would wait for us for ever. The container may still be in the making: runc
-// knows nothing of it yet, or never will.
+// The container may still be in the making: runc knows nothing of it yet, or never will.
 const script = `child=
 while read -r word pid <&3; do
   [ "$word" != done ] || exit

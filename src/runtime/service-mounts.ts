@@ -1,6 +1,7 @@
 import { CofferError } from "../errors.ts"
 import { type IdMaps, outsideId } from "../fuse/index.ts"
 import type { MeasuredManifest, Region } from "../manifest/index.ts"
+import { mountFlags } from "../sys/index.ts"
 import type { EngineConfig, EngineMount } from "./engine-config.ts"
 import { ownerOutside } from "./id-mappings.ts"
 import { refuse } from "./refuse.ts"
@@ -43,7 +44,9 @@ export interface PlannedRegion {
 /** A region that is empty at start: a filesystem in memory, at `target` before the container starts. */
 export interface PlannedScratch {
   readonly target: string
-  /** Options of the mount. */
+  /** `mountFlags`. */
+  readonly flags: number
+  /** The filesystem's own options. */
   readonly options: readonly string[]
 }
 
@@ -281,7 +284,8 @@ function scratchMount(
     },
     scratch: {
       target,
-      options: [...flags(exec), ...owner, ...most, ...(noswap ? ["noswap"] : [])],
+      flags: mountFlags.noSuid | mountFlags.noDev | (exec ? 0 : mountFlags.noExec),
+      options: [...owner, ...most, ...(noswap ? ["noswap"] : [])],
     },
   }
 }

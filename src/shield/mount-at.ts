@@ -11,7 +11,7 @@ export interface MountOptions {
   readonly noExec?: boolean
 }
 
-/** The options of mount(2) for a served mount, also for a child that mounts by itself. Ids are those of the mounter's user namespace. */
+/** The options of mount(2) for a served mount. Ids are those of the mounter's user namespace. */
 export function fuseMountData(device: number, uid: number, gid: number): string {
   // default_permissions is a must: without it the kernel checks nothing, and uid 1000 read root's 0600 file.
   return `fd=${device},rootmode=40000,user_id=${uid},group_id=${gid},default_permissions,allow_other,max_read=1048576`
@@ -56,15 +56,17 @@ function mountError(error: unknown, target: string): Error {
   return fromSystem(error, target, "make the directory that is to be mounted on")
 }
 
-// The kernel lets a FUSE mount hold 1 % of the memory as dirty pages, because most are served by strangers. Only root may
-// say otherwise; for others writes are only slower.
 const tuned = [
   ["read_ahead_kb", "256"],
   ["strict_limit", "0"],
   ["max_ratio", "40"],
 ] as const
 
-function tuneWriteback(target: string): void {
+/**
+ * The kernel lets a FUSE mount hold 1 % of the memory as dirty pages, because most are served by strangers. Only root may
+ * say otherwise; for others writes are only slower.
+ */
+export function tuneWriteback(target: string): void {
   try {
     const { dev } = statSync(target)
     const minor = (dev & 0xff) | ((dev >> 12) & 0xfff00)

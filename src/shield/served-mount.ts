@@ -30,7 +30,7 @@ export interface ServeOptions {
 
 /**
  * One filesystem, open in its own thread and ready to be mounted. Whoever mounts does so with the descriptor `device`,
- * in this process (`mountAt`) or in a child that has inherited it, and then calls `begin`.
+ * (`mountAt`, or in another mount namespace), and then calls `begin`.
  */
 export class ServedMount {
   readonly device: number

@@ -9,6 +9,7 @@ export { readFileClock } from "./clock.ts"
 export { createWaker, FuseDevice, openFuse, wake } from "./fuse-device.ts"
 export { forbidDumps } from "./memory.ts"
 export { mount, mountFlags, unmount } from "./mount.ts"
+export { inMountNamespace } from "./mount-namespace.ts"
 export { nodeConfigPath } from "./paths.ts"
 export { type Peer, peerOf } from "./peer.ts"
 export {
