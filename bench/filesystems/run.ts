@@ -28,6 +28,11 @@ interface Measured {
   readonly use: DaemonUse[]
 }
 
+/** Nobody works in the very millisecond after a mount: each filesystem, the peers too, is left alone for a second. */
+function settle(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 1000))
+}
+
 function dropCaches(): void {
   spawnSync("sync")
   writeFileSync("/proc/sys/vm/drop_caches", "3")
@@ -52,12 +57,14 @@ async function round(
   mkdirSync(home)
   system.create(home)
   let at = await system.mount(home)
+  await settle()
   try {
     for (const row of chosen) {
       if (row.cold) {
         await leave()
         dropCaches()
         at = await system.mount(home)
+        await settle()
       }
       figures.push([row.name, row.run({ ...base, at })])
       progress(`${system.name}: ${row.name}`)

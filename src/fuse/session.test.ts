@@ -338,6 +338,45 @@ test("reads that wait together are announced, and each is answered", () => {
   )
 })
 
+test("spare work is done while nothing is asked, in steps, and what it throws ends it alone", () => {
+  const fs = new MemoryFileSystem()
+  const init = request(opcodes.INIT, 0, initBody(), 1)
+  const getattr = request(opcodes.GETATTR, 1, new Uint8Array(16), 5)
+  const done: string[] = []
+  function* spare(): Generator<void> {
+    for (const step of ["one", "two"]) {
+      done.push(step)
+      yield
+    }
+    throw new Error("spare")
+  }
+  const reports: unknown[] = []
+  const device = new ScriptedDevice([init, getattr, getattr], true)
+  const ended = device.receive.bind(device)
+  let pauses = 0
+  device.receive = () => {
+    const size = ended()
+    // The mount ends only after the spare work has had its time.
+    return size < 0 && (pauses += 1) < 10_000 && reports.length === 0 ? 0 : size
+  }
+  runLoop(device, fs, {
+    ...quiet,
+    metrics: metricsMemory(),
+    report: (error) => reports.push(error),
+    spare: spare(),
+  })
+  assert.deepEqual(
+    device.replies.map(({ error, unique }) => [error, unique]),
+    [
+      [0, 1],
+      [0, 5],
+      [0, 5],
+    ],
+  )
+  assert.deepEqual(done, ["one", "two"])
+  assert.match(String(reports), /spare/)
+})
+
 test("one read alone is not announced", () => {
   const fs = Object.assign(new MemoryFileSystem(), { prefetch: () => assert.fail("announced") })
   const init = request(opcodes.INIT, 0, initBody(), 1)

@@ -350,5 +350,6 @@ export const errno = {
   ERANGE: -34,
   ENAMETOOLONG: -36,
   ENOSYS: -38,
+  ENODATA: -61,
   EOPNOTSUPP: -95,
 } as const

@@ -3,7 +3,7 @@
 import { fromHex, utf8OfByteString } from "../bytes/index.ts"
 import { openCasAnchor } from "../cas/index.ts"
 import { openFile, openTree } from "../seal/index.ts"
-import { serveInWorker } from "../shield/index.ts"
+import { serveInWorker, volumeRehearsal } from "../shield/index.ts"
 import { lookup } from "../tree/index.ts"
 import {
   createStore,
@@ -62,7 +62,7 @@ function closeQuietly(fs: ReturnType<typeof fileSystemOn>): void {
   } catch {}
 }
 
-await serveInWorker((request, report) => {
+function build(request: unknown, report: (error: unknown) => void) {
   const asked = request as CasVolumeRequest
   const { grant, root, seed } = asked
   const readOnly = grant.access === "read"
@@ -76,4 +76,6 @@ await serveInWorker((request, report) => {
     closeQuietly(fs)
     throw error
   }
-})
+}
+
+await serveInWorker(build, volumeRehearsal)

@@ -5,6 +5,7 @@ import { buildRegion } from "./build-region.ts"
 import { buildVolume } from "./build-volume.ts"
 import type { ShieldRequest } from "./request.ts"
 import { serveInWorker } from "./serve.ts"
+import { volumeRehearsal } from "./volume-rehearsal.ts"
 
 function build(request: ShieldRequest, report: (error: unknown) => void): FileSystem {
   switch (request.kind) {
@@ -17,4 +18,7 @@ function build(request: ShieldRequest, report: (error: unknown) => void): FileSy
   }
 }
 
-await serveInWorker((request, report) => build(request as ShieldRequest, report))
+await serveInWorker(
+  (request, report) => build(request as ShieldRequest, report),
+  (request) => ((request as ShieldRequest).kind === "volume" ? volumeRehearsal() : undefined),
+)

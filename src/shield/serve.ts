@@ -1,5 +1,5 @@
 import { type MessagePort, parentPort, workerData } from "node:worker_threads"
-import { type FileSystem, MappedFileSystem, runLoop } from "../fuse/index.ts"
+import { type FileSystem, type LoopControl, MappedFileSystem, runLoop } from "../fuse/index.ts"
 import { FuseDevice } from "../sys/index.ts"
 import {
   type FromServer,
@@ -14,10 +14,12 @@ import {
 /**
  * The body of a worker that serves one mount: builds the filesystem first, so that a wrong key or a damaged volume
  * never leaves a mount behind, waits until the other thread has mounted, and serves until the mount has ended. What `build`
- * gets beside its request reports a fault that no request of the kernel meets: an incident, as those that one meets.
+ * gets beside its request reports a fault that no request of the kernel meets: an incident, as those that one meets. `spare`:
+ * work for when nothing is asked of the mount.
  */
 export async function serveInWorker(
   build: (request: unknown, report: (error: unknown) => void) => FileSystem | Promise<FileSystem>,
+  spare?: (request: unknown) => Iterator<void> | undefined,
 ): Promise<void> {
   const port = parentPort
   if (port === null) throw new TypeError("serveInWorker runs in a worker")
@@ -30,7 +32,8 @@ export async function serveInWorker(
       const fs = await build(request.value, report)
       say(port, { type: "built", readOnly: fs.options.readOnly })
       const { ids } = input
-      serve(port, input, ids === undefined ? fs : new MappedFileSystem(fs, ids), report)
+      const served = ids === undefined ? fs : new MappedFileSystem(fs, ids)
+      serve(port, input, served, { report, spare: spare?.(request.value) })
     }
   } catch (caught) {
     error = caught
@@ -61,7 +64,7 @@ function serve(
   port: MessagePort,
   input: ServeInput,
   fs: FileSystem,
-  report: (error: unknown) => void,
+  { report, spare }: Pick<LoopControl, "report" | "spare">,
 ): void {
   const signals = new Int32Array(input.signals)
   Atomics.wait(signals, gateAt, gate.closed)
@@ -74,6 +77,7 @@ function serve(
     stopped: () => Atomics.load(signals, stopAt) !== 0,
     ready: () => say(port, { type: "ready" }),
     report,
+    spare,
   })
 }
 
