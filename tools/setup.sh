@@ -34,7 +34,7 @@ install runc podman fuse3 util-linux ca-certificates
 if [ "${1:-}" = test ]; then
   install erofs-utils cryptsetup-bin umoci skopeo mmdebstrap swtpm swtpm-tools tpm2-tools libtss2-tcti-swtpm0 \
     postgresql postgresql-contrib sqlite3 git qemu-user-static binutils binutils-aarch64-linux-gnu attr acl libcap2-bin python3-cryptography \
-    python3-venv curl strace fio stress-ng chromium gocryptfs cryfs securefs encfs time uidmap
+    python3-venv curl strace fio stress-ng chromium gocryptfs cryfs securefs encfs time uidmap containerd docker.io
 fi
 
 stamp=node_modules/.coffer-setup

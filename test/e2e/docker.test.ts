@@ -4,6 +4,7 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
 import { once } from "node:events"
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -19,6 +20,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { coffer } from "../support/cli.ts"
 import { pauseProgram, recordingLauncher, removeControlGroups } from "../support/containerd.ts"
 import { layoutOfTars } from "../support/debian-image.ts"
+import { lacksOrdinaryUser, OrdinaryUser } from "../support/ordinary-user.ts"
 
 const absent = lacks()
 // A suite that is skipped has no end at which it could be removed.
@@ -69,7 +71,7 @@ function writeNodeConfig(): void {
 }
 
 /** What `coffer setup docker` would write, with a launcher that has a CAS of its own. */
-async function startDaemon(): Promise<ChildProcess> {
+async function writeSettings(): Promise<void> {
   const [title = "", ...lines] = (await coffer("setup", "docker", "--dry-run")).out
   assert.equal(title, "# /etc/docker/daemon.json")
   const settings = JSON.parse(lines.join("\n")) as { runtimes: Record<string, { path: string }> }
@@ -84,31 +86,55 @@ async function startDaemon(): Promise<ChildProcess> {
     ["coffer-oci", "coffer-hooks"].map((name) => [name, { path: at(name) }]),
   )
   writeFileSync(at("daemon.json"), JSON.stringify({ runtimes }))
-  const own = [
-    "--data-root",
-    at("data"),
-    "--exec-root",
-    at("exec"),
-    "--pidfile",
-    at("pid"),
-    "--cgroup-parent",
-    group,
-  ]
-  const network = ["--iptables=false", "--bridge=none", "-H", `unix://${at("sock")}`]
-  return spawn("dockerd", ["--config-file", at("daemon.json"), ...own, ...network], {
-    stdio: ["ignore", "ignore", "ignore"],
-  })
 }
 
-function docker(...args: string[]) {
-  return spawnSync("docker", ["-H", `unix://${at("sock")}`, ...args], {
-    encoding: "utf8",
-    timeout: 60_000,
-  })
+/** One dockerd, with all that is its own in a folder below ours. */
+class Docker {
+  readonly #socket: string
+  readonly #daemon: ChildProcess
+
+  constructor(name: string, ...options: readonly string[]) {
+    const own = (what: string) => at(name, what)
+    this.#socket = own("sock")
+    // Who is root in a container of another user namespace is somebody else here.
+    mkdirSync(at(name), { mode: 0o711 })
+    const folders = ["--data-root", own("data"), "--exec-root", own("exec")]
+    const network = ["--iptables=false", "--bridge=none", "-H", `unix://${this.#socket}`]
+    const rest = ["--pidfile", own("pid"), "--cgroup-parent", group, ...network, ...options]
+    this.#daemon = spawn("dockerd", ["--config-file", at("daemon.json"), ...folders, ...rest], {
+      stdio: ["ignore", "ignore", "ignore"],
+    })
+  }
+
+  call(...args: string[]) {
+    return spawnSync("docker", ["-H", `unix://${this.#socket}`, ...args], {
+      encoding: "utf8",
+      timeout: 60_000,
+    })
+  }
+
+  async load(...archives: readonly string[]): Promise<void> {
+    for (let left = 300; left > 0 && this.call("info").status !== 0; left -= 1) await sleep(100)
+    for (const archive of archives) {
+      const loaded = this.call("load", "-q", "-i", archive)
+      assert.equal(loaded.status, 0, loaded.stderr)
+    }
+  }
+
+  async close(): Promise<void> {
+    this.call("rm", "-f", ...this.call("ps", "-aq").stdout.split("\n").filter(Boolean))
+    const ended = once(this.#daemon, "exit")
+    this.#daemon.kill("SIGTERM")
+    await ended
+  }
 }
 
-function run(...words: string[]) {
-  return docker("run", "--runtime", "coffer-oci", "-v", `${at("volume")}:/data`, ...words)
+function unmountAll(): void {
+  const mounts = readFileSync("/proc/self/mounts", "utf8").split("\n").toReversed()
+  for (const line of mounts) {
+    const target = line.split(" ")[1] ?? ""
+    if (target.startsWith(folder)) spawnSync("umount", ["-l", target])
+  }
 }
 
 const refusedRuns: readonly (readonly [string, readonly string[], RegExp])[] = [
@@ -122,30 +148,38 @@ const refusedRuns: readonly (readonly [string, readonly string[], RegExp])[] = [
   ["--pid host", ["--network", "host", "--pid", "host", image], /pid: wanted a new one/],
 ]
 
+function runRemapped(docker: Docker): void {
+  // Docker gives no remapped container the host's network.
+  const words = ["-d", "--runtime", "coffer-hooks", "--network", "none"]
+  const started = docker.call("run", ...words, "localhost/plain:protected")
+  assert.equal(started.status, 0, started.stderr)
+  const id = started.stdout.trim()
+  const pid = docker.call("inspect", "-f", "{{.State.Pid}}", id).stdout.trim()
+  const [inside, outside] = readFileSync(`/proc/${pid}/uid_map`, "utf8").trim().split(/\s+/)
+  assert.equal(inside, "0")
+  assert.notEqual(outside, "0")
+  assert.equal(docker.call("rm", "-f", id).status, 0)
+}
+
 void describe("docker", { skip: absent, timeout: 180_000 }, () => {
-  let daemon: ChildProcess | undefined
+  let daemon: Docker | undefined
+  const docker = (...words: string[]) => {
+    assert.ok(daemon !== undefined)
+    return daemon.call(...words)
+  }
+  const run = (...words: string[]) =>
+    docker("run", "--runtime", "coffer-oci", "-v", `${at("volume")}:/data`, ...words)
   before(async () => {
+    chmodSync(folder, 0o711)
     mkdirSync(at("volume"))
     const archives = await makeImages()
-    daemon = await startDaemon()
-    for (let left = 300; left > 0 && docker("info").status !== 0; left -= 1) await sleep(100)
-    for (const archive of archives) {
-      const loaded = docker("load", "-q", "-i", archive)
-      assert.equal(loaded.status, 0, loaded.stderr)
-    }
+    await writeSettings()
+    daemon = new Docker("d")
+    await daemon.load(...archives)
   })
   after(async () => {
-    docker("rm", "-f", ...docker("ps", "-aq").stdout.split("\n").filter(Boolean))
-    if (daemon !== undefined) {
-      const ended = once(daemon, "exit")
-      daemon.kill("SIGTERM")
-      await ended
-    }
-    const mounts = readFileSync("/proc/self/mounts", "utf8").split("\n").toReversed()
-    for (const line of mounts) {
-      const target = line.split(" ")[1] ?? ""
-      if (target.startsWith(folder)) spawnSync("umount", ["-l", target])
-    }
+    await daemon?.close()
+    unmountAll()
     removeControlGroups(group.slice(1))
     rmSync(folder, { recursive: true, force: true })
   })
@@ -188,5 +222,20 @@ void describe("docker", { skip: absent, timeout: 180_000 }, () => {
     const format = "{{.State.Running}} {{.NetworkSettings.SandboxKey}}"
     assert.match(docker("inspect", "-f", format, id).stdout, /^true \/\S+netns/)
     return assert.equal(docker("rm", "-f", id).status, 0)
+  })
+
+  test("userns-remap: root of the container is nobody of the host", {
+    skip: lacksOrdinaryUser(),
+  }, async () => {
+    const user = new OrdinaryUser(at("user"))
+    const remapped = new Docker("remapped", "--userns-remap", user.name)
+    try {
+      await remapped.load(at("plain.tar"))
+      runRemapped(remapped)
+    } finally {
+      await remapped.close()
+      unmountAll()
+      user.close()
+    }
   })
 })

@@ -33,14 +33,14 @@ export class OrdinaryUser {
   readonly home: string
   readonly runtime: string
   readonly uid: number
-  readonly #name = `coffer-${process.pid}`
+  readonly name = `coffer-${process.pid}`
 
   constructor(folder: string) {
     this.home = join(folder, "home")
     this.runtime = join(folder, "session")
-    const made = spawnSync("useradd", ["-m", "-d", this.home, this.#name], { encoding: "utf8" })
+    const made = spawnSync("useradd", ["-m", "-d", this.home, this.name], { encoding: "utf8" })
     if (made.status !== 0) throw new Error(`useradd: ${made.stderr}`)
-    this.uid = Number(spawnSync("id", ["-u", this.#name], { encoding: "utf8" }).stdout)
+    this.uid = Number(spawnSync("id", ["-u", this.name], { encoding: "utf8" }).stdout)
     this.makeFolder(this.runtime)
   }
 
@@ -59,7 +59,7 @@ export class OrdinaryUser {
       ...env,
     }
     const words = Object.entries(own).map(([name, value]) => `${name}=${value}`)
-    const who = [`--reuid=${this.#name}`, `--regid=${this.#name}`, "--init-groups"]
+    const who = [`--reuid=${this.name}`, `--regid=${this.name}`, "--init-groups"]
     return ["setpriv", ...who, "env", "-i", "-C", this.home, ...words, ...command]
   }
 
@@ -75,7 +75,7 @@ export class OrdinaryUser {
   /** Takes the subordinate user ids away. Not by usermod, which does nothing while podman runs as this user. */
   withdrawIds(): { giveBack(): void } {
     const file = "/etc/subuid"
-    const isOwn = (line: string) => line.startsWith(`${this.#name}:`)
+    const isOwn = (line: string) => line.startsWith(`${this.name}:`)
     const lines = readFileSync(file, "utf8").split("\n")
     writeFileSync(file, lines.filter((line) => !isOwn(line)).join("\n"))
     const own = lines.filter(isOwn).map((line) => `${line}\n`)
@@ -91,7 +91,7 @@ export class OrdinaryUser {
   }
 
   close(): void {
-    spawnSync("userdel", [this.#name])
+    spawnSync("userdel", [this.name])
     rmSync(join(this.home, ".."), { recursive: true, force: true })
     // What podman keeps for a user beside their home.
     rmSync(`/dev/shm/libpod_rootless_lock_${this.uid}`, { force: true })
