@@ -1,6 +1,5 @@
 import { createPrivateKey, type KeyObject } from "node:crypto"
 import { readFileSync } from "node:fs"
-import { homedir } from "node:os"
 import { join } from "node:path"
 import type { Command } from "commander"
 import { fromHex, toHex } from "../bytes/index.ts"
@@ -13,6 +12,7 @@ import {
   signAct,
 } from "../cas/index.ts"
 import { CofferError, fromSystem } from "../errors.ts"
+import { dataHome } from "../runtime/index.ts"
 import type { Io } from "./io.ts"
 
 /** How a command finds its CAS: `--cas URL --cas-key HEX`, or the embedded one in a directory. */
@@ -37,11 +37,7 @@ export function withCasOptions(command: Command): Command {
 }
 
 export function dataDir(io: Io): string {
-  const base = io.env["XDG_DATA_HOME"]
-  return join(
-    base === undefined || base === "" ? join(io.env["HOME"] ?? homedir(), ".local", "share") : base,
-    "coffer",
-  )
+  return join(dataHome(io.env), "coffer")
 }
 
 /** Opens the CAS, hands a client over, and closes it again. */

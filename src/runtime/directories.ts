@@ -35,9 +35,9 @@ export function directoriesOf(env: UserEnvironment): Directories {
   return { base: join(runtime, "coffer"), cas: join(dataHome(env), "coffer", "cas") }
 }
 
-/** `$XDG_DATA_HOME`, or what stands for it. */
-function dataHome({ XDG_DATA_HOME: data = "", HOME: home = "" }: UserEnvironment): string {
-  if (data !== "") return data
+/** `$XDG_DATA_HOME`, or what stands for it: as the XDG specification says, a relative path counts for nothing. */
+export function dataHome({ XDG_DATA_HOME: data = "", HOME: home = "" }: UserEnvironment): string {
+  if (isAbsolute(data)) return data
   return join(isAbsolute(home) ? home : homedir(), ".local", "share")
 }
 

@@ -7,7 +7,7 @@
  * no mount on the host; shield, monitor and container end together.
  */
 export { type Bundle, type BundleInput, bundleFromManifest } from "./bundle.ts"
-export { directoriesOf } from "./directories.ts"
+export { dataHome, directoriesOf } from "./directories.ts"
 export { type Enclave, type EnclaveInput, startEnclave } from "./enclave.ts"
 export { type EngineConfig, isSandbox, parseEngineConfig } from "./engine-config.ts"
 export { fieldTreatments, type Treatment } from "./fields.ts"
