@@ -14,9 +14,10 @@ import { after, before, describe, test } from "node:test"
 import { setTimeout as sleep } from "node:timers/promises"
 import { utf8 } from "../../src/bytes/index.ts"
 import { contentOfBytes, type FileNode } from "../../src/tree/index.ts"
+import { layoutOf } from "../support/image.ts"
 import { lacksOrdinaryUser, OrdinaryUser } from "../support/ordinary-user.ts"
 import { lacksPodman } from "../support/podman.ts"
-import { makeTinyService, volumeRegion } from "../support/tiny-service.ts"
+import { makeTinyService, tinyRoot, volumeRegion } from "../support/tiny-service.ts"
 
 const root = new URL("../..", import.meta.url).pathname
 const coffer = join(root, "coffer")
@@ -165,6 +166,15 @@ void describe("an ordinary user", { skip: lacks() }, () => {
     } finally {
       withdrawn.giveBack()
     }
+  })
+
+  test("protect --trace runs the service as run does", () => {
+    const config = { Cmd: ["/bin/sh", "-c", "cat /etc/motd"], Env: ["PATH=/bin"] }
+    const source = layoutOf(tinyRoot({ regions: [] }), join(folder, "source"), config)
+    const traced = user.run(coffer, "protect", source, "--trace")
+    assert.equal(traced.status, 0, traced.stderr)
+    assert.match(traced.stderr, /\bused\b/)
+    assert.match(traced.stderr, /\/etc\/motd/)
   })
 
   test("no folder for the session, one that others can write, a machine's configuration: sentences", () => {

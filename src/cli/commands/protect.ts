@@ -28,6 +28,7 @@ import { wholeNumber } from "../numbers.ts"
 import { formatSize, type Progress, progressBar } from "../progress.ts"
 import { readText } from "../read-text.ts"
 import { UsedFiles } from "../trace-options.ts"
+import { enterUserNamespace } from "../user-namespace.ts"
 import { writeText } from "../write-text.ts"
 
 interface Options extends FirstPolicyOptions {
@@ -145,6 +146,7 @@ async function protect(from: string, to: string | undefined, asked: Asked): Prom
   const { options, words, io } = asked
   if (to === undefined && (options.trace === undefined || options.minimise === true))
     throw new CofferError("usage", "wanted a target image, found none")
+  if (options.trace === true) enterUserNamespace(io)
   const { policyOut, report: page, createPolicy } = options
   const accessKey = createPolicy === true ? firstAccessKey(options) : options.accessKey
   let policy = ""
