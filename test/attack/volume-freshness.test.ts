@@ -227,3 +227,42 @@ test("the longest valid chain after the anchored tag counts", () => {
   assert.equal(second.sets, 4)
   second.store.close()
 })
+
+test("an answer of the anchor that was lost, before or after the move, is no other writer; another writer still is one", () => {
+  for (const when of ["before", "after"] as const) {
+    const disk = new RecordingDisk()
+    const anchor = new MemoryAnchor()
+    const tiny = create(disk, "encrypted", anchor)
+    loseAnswers(anchor, when, () => {
+      for (let i = 0; i < 2; i += 1) {
+        tiny.put(100)
+        assert.throws(() => tiny.commit(true), failsWith("io"))
+      }
+    })
+    work(tiny)
+    tiny.store.close()
+    const again = reopen(new RecordingDisk(disk.files), new MemoryAnchor(anchor.state))
+    assert.equal(again.items.size, 3)
+    checkContent(again.store, again.items)
+  }
+  const disk = new RecordingDisk()
+  const anchor = new MemoryAnchor()
+  const tiny = create(disk, "encrypted", anchor)
+  loseAnswers(anchor, "before", () => {
+    tiny.put(100)
+    assert.throws(() => tiny.commit(true), failsWith("io"))
+  })
+  reopen(new RecordingDisk(disk.files), anchor)
+  tiny.put(100)
+  assert.throws(() => tiny.commit(true), failsWith("rollback"))
+})
+
+function loseAnswers(anchor: MemoryAnchor, when: "before" | "after", meanwhile: () => void): void {
+  const move = anchor.move.bind(anchor)
+  anchor.move = (from, to) => {
+    if (when === "after") move(from, to)
+    throw new CofferError("io", "no answer")
+  }
+  meanwhile()
+  anchor.move = move
+}

@@ -24,6 +24,8 @@ export class FreshnessKeeper {
   readonly #now: () => number
   #held: AnchorState | "new"
   #waiting: AnchorState | undefined
+  /** A move that threw: it may have been made. */
+  #unanswered: AnchorState | undefined
   #waitingSince = 0
   #waitingCount = 0
   #retryAt = 0
@@ -67,20 +69,25 @@ export class FreshnessKeeper {
   anchor(): void {
     const to = this.#waiting
     if (to === undefined || this.#anchor === undefined) return
-    if (!this.#anchor.move(this.#held, to)) {
-      throw new CofferError(
-        "rollback",
-        `${this.#anchor.name}: another writer has moved the volume on`,
-        {
-          reason: "fork",
-          facts: { sequence: to.sequence, epoch: to.epoch },
-          hint: "two copies of one volume were written: stop one; what this one wrote since is not the volume's state",
-        },
-      )
-    }
-    this.#held = to
+    // Its keeper may have made the move whose answer we never had: a greater one from before it would look like another writer's.
+    if (this.#unanswered !== undefined) this.#move(this.#anchor, this.#unanswered)
+    this.#move(this.#anchor, to)
     this.#waiting = undefined
     this.#waitingCount = 0
+  }
+
+  #move(anchor: Anchor, to: AnchorState): void {
+    this.#unanswered = to
+    const moved = anchor.move(this.#held, to)
+    this.#unanswered = undefined
+    if (!moved) {
+      throw new CofferError("rollback", `${anchor.name}: another writer has moved the volume on`, {
+        reason: "fork",
+        facts: { sequence: to.sequence, epoch: to.epoch },
+        hint: "two copies of one volume were written: stop one; what this one wrote since is not the volume's state",
+      })
+    }
+    this.#held = to
   }
 
   /** What a commit keeps of the anchor's keeper: its word when it is new, or, with `anyway`, the newest that there is. */
