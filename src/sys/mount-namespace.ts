@@ -1,12 +1,13 @@
 import { dlopen } from "node:ffi"
 import { closeSync, constants, openSync } from "node:fs"
-import { checked } from "./ffi.ts"
+import { checked, cString } from "./ffi.ts"
 import { mount, mountFlags } from "./mount.ts"
 
 const { functions: libc } = dlopen(null, {
   unshare: { arguments: ["int32"], return: "int32" },
   setns: { arguments: ["int32", "int32"], return: "int32" },
   fchdir: { arguments: ["int32"], return: "int32" },
+  chroot: { arguments: ["pointer"], return: "int32" },
 })
 
 const CLONE_FS = 0x200
@@ -19,9 +20,13 @@ const CLONE_NEWNS = 0x20000
  */
 export function inMountNamespace<T>(work: () => T): T {
   const own = openSync("/proc/thread-self/ns/mnt", "r")
+  const root = openSync("/", constants.O_RDONLY | constants.O_DIRECTORY)
   const folder = openSync(".", constants.O_RDONLY | constants.O_DIRECTORY)
   const back = () => {
+    // Which leaves us in the namespace's root, and ours may be another one.
     checked(libc.setns(own, CLONE_NEWNS), "setns")
+    checked(libc.fchdir(root), "fchdir")
+    checked(libc.chroot(here), "chroot")
     checked(libc.fchdir(folder), "fchdir")
   }
   try {
@@ -36,8 +41,10 @@ export function inMountNamespace<T>(work: () => T): T {
     }
   } finally {
     closeSync(folder)
+    closeSync(root)
     closeSync(own)
   }
 }
 
 const none = Buffer.from("none")
+const here = cString(Buffer.from("."))
