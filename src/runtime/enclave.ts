@@ -7,10 +7,12 @@ import {
   fstatSync,
   mkdirSync,
   openSync,
+  readFileSync,
   readSync,
   writeFileSync,
 } from "node:fs"
 import { constants as osConstants, release } from "node:os"
+import { setImmediate } from "node:timers/promises"
 import { toHex, utf8OfByteString } from "../bytes/index.ts"
 import { CofferError, fromSystem } from "../errors.ts"
 import type { FuseMetrics } from "../fuse/index.ts"
@@ -21,7 +23,13 @@ import { lookup } from "../tree/index.ts"
 import { type Bundle, bundleFromManifest } from "./bundle.ts"
 import { openCasVolume, type VolumeSeed } from "./cas-volume.ts"
 import type { CasChoice, Configured } from "./configure.ts"
-import { type EnclaveMount, type EnclaveMounts, withMounts } from "./enclave-mounts.ts"
+import {
+  type EnclaveMount,
+  type EnclaveMounts,
+  mountFailed,
+  mountHint,
+  withMounts,
+} from "./enclave-mounts.ts"
 import type { EngineConfig } from "./engine-config.ts"
 import { type Hooks, listedHooks } from "./hooks.ts"
 import { defaultHostFile, maxHostFileSize, renderHostFile, withOwnName } from "./host-files.ts"
@@ -264,8 +272,7 @@ function started(input: EnclaveInput, prepared: Prepared): Enclave {
   const [stdin, stdout, stderr] = input.stdio
   // Nothing of the host's comes in by standard input, unless the manifest lets it in.
   const open = manifest.stdin === "inherit" || manifest.debug
-  const [program = "", ...words] = input.command
-  const child = withMounts(mounts, () =>
+  const child = withMounts(mounts, input.command, ([program = "", ...words]) =>
     spawn(program, words, {
       stdio: [open ? stdin : "ignore", stdout, stderr],
       detached: input.ownGroup === true,
@@ -284,7 +291,7 @@ function started(input: EnclaveInput, prepared: Prepared): Enclave {
     bundle,
     configured,
     child,
-    exited: exitOf(child, stop),
+    exited: exitOf(child, input.place, { stop, ended }),
     ended,
     stop,
     metrics: () =>
@@ -300,14 +307,33 @@ function pathOf({ regions, volumes }: Bundle, i: number): string {
 
 const signalBase = 128
 
-async function exitOf(child: ChildProcess, stop: () => void): Promise<number> {
+async function exitOf(
+  child: ChildProcess,
+  place: string,
+  { stop, ended }: Pick<Enclave, "stop" | "ended">,
+): Promise<number> {
+  let status: number | null
+  let signal: string | null
   try {
-    const [status, signal] = (await once(child, "exit")) as [number | null, string | null]
-    return status ?? signalBase + signalNumber(signal ?? "")
+    ;[status, signal] = (await once(child, "exit")) as [number | null, string | null]
   } catch (error) {
     stop()
-    throw fromSystem(error, "runc", "install runc")
+    throw fromSystem(error, child.spawnfile, "install runc")
   }
+  const words = status === mountFailed ? readLog(`${place}/mount.log`) : ""
+  if (words !== "") {
+    stop()
+    // A thread that has died says more than the mount that it has not served.
+    await Promise.race([ended, setImmediate()])
+    throw new CofferError("missing", `wanted the enclave's mounts, found: ${words}`, {
+      hint: mountHint,
+    })
+  }
+  return status ?? signalBase + signalNumber(signal ?? "")
+}
+
+function readLog(path: string): string {
+  return existsSync(path) ? readFileSync(path, "utf8").trim().slice(0, 500) : ""
 }
 
 function signalNumber(name: string): number {

@@ -1,6 +1,6 @@
-import { statSync, writeFileSync } from "node:fs"
+import { writeFileSync } from "node:fs"
 import { CofferError, fromSystem, isErrno } from "../errors.ts"
-import { mount, mountFlags, unmount } from "../sys/index.ts"
+import { deviceOfMount, mount, mountFlags, unmount } from "../sys/index.ts"
 import type { ServedMount } from "./served-mount.ts"
 
 export interface MountOptions {
@@ -41,7 +41,7 @@ export async function mountAt(
     throw mountError(error, target)
   }
   await served.begin()
-  if (!served.readOnly) tuneWriteback(target)
+  if (!served.readOnly) tuneWriteback(deviceOfMount(target))
 }
 
 function mountError(error: unknown, target: string): Error {
@@ -64,14 +64,12 @@ const tuned = [
 
 /**
  * The kernel lets a FUSE mount hold 1 % of the memory as dirty pages, because most are served by strangers. Only root may
- * say otherwise; for others writes are only slower.
+ * say otherwise; for others writes are only slower. `device`: what `deviceOfMount` says. When the kernel has had its first answer,
+ * which sets what is read ahead.
  */
-export function tuneWriteback(target: string): void {
+export function tuneWriteback(device: string): void {
   try {
-    const { dev } = statSync(target)
-    const minor = (dev & 0xff) | ((dev >> 12) & 0xfff00)
-    for (const [name, value] of tuned)
-      writeFileSync(`/sys/class/bdi/${(dev >> 8) & 0xfff}:${minor}/${name}`, value)
+    for (const [name, value] of tuned) writeFileSync(`/sys/class/bdi/${device}/${name}`, value)
   } catch {
     // not root, no sysfs, or an older kernel
   }

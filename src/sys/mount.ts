@@ -1,4 +1,5 @@
 import { dlopen } from "node:ffi"
+import { closeSync, openSync, readFileSync } from "node:fs"
 import { checked, cString, lastErrno, systemError } from "./ffi.ts"
 
 // Mounts: what mount(2) and umount2(2) do, for this process's mount namespace.
@@ -49,4 +50,22 @@ export function unmount(target: Uint8Array, lazy = false): boolean {
   const errno = lastErrno()
   if (errno === 16) return false // EBUSY
   throw systemError(errno, "umount2", target)
+}
+
+const O_PATH = 0o10000000
+
+/**
+ * MAJOR:MINOR of what is mounted at `target`, without a question to the filesystem: stat(2) would wait for who serves it, and a
+ * process that is killed while it waits for a thread of its own never ends.
+ */
+export function deviceOfMount(target: string): string {
+  const fd = openSync(target, O_PATH)
+  try {
+    const about = readFileSync(`/proc/thread-self/fdinfo/${fd}`, "latin1")
+    const id = /^mnt_id:\s*(\d+)$/m.exec(about)?.[1] ?? ""
+    const mounts = readFileSync("/proc/thread-self/mountinfo", "latin1")
+    return new RegExp(`^${id} \\d+ (\\d+:\\d+) `, "m").exec(mounts)?.[1] ?? ""
+  } finally {
+    closeSync(fd)
+  }
 }

@@ -9,7 +9,9 @@ import {
   openSync,
   readFileSync,
   readSync,
+  realpathSync,
   rmSync,
+  writeFileSync,
   writeSync,
 } from "node:fs"
 import { tmpdir } from "node:os"
@@ -20,6 +22,7 @@ import { utf8OfByteString } from "../../src/bytes/index.ts"
 import { parseCofferYaml } from "../../src/manifest/index.ts"
 import { imageTree, LayoutWriter, openImage, parseImageReference } from "../../src/oci/index.ts"
 import { protectImage } from "../../src/protect/index.ts"
+import { systemTool } from "../../src/runtime/system-tool.ts"
 import { sealedPath } from "../../src/seal/index.ts"
 import { lookup, readPieces } from "../../src/tree/index.ts"
 import { debianRootfs, lacksDebian } from "../support/debian.ts"
@@ -153,17 +156,36 @@ function leftovers(): string[] {
   )
 }
 
-void describe("an enclave", { skip: lacks() }, () => {
-  before(async () => {
-    folder = mkdtempSync(join(tmpdir(), "coffer-e2e-"))
-    await makeProtected()
-    if (lacksPodman() !== false) return
-    engine = new Podman(folder, {
-      COFFER_FROM_SOURCE: "1",
-      COFFER_INSECURE_CAS_DIR: `${folder}/node-cas`,
-    })
-    engine.load(`oci:${folder}/protected:1`, image)
+/** With a mount(8) in a mount namespace of its own that mounts nothing. */
+function refusedMount(): void {
+  const refusing = join(folder, "mount")
+  const text = "#!/bin/sh\necho no overlay in this kernel >&2\nexit 32\n"
+  writeFileSync(refusing, text, { mode: 0o755 })
+  const inPlace = `mount --bind ${refusing} ${realpathSync(systemTool("mount"))} && exec "$@"`
+  const words = ["run", sealed, "--volume", `data=${folder}/volume`]
+  const { status, stdout, stderr } = spawnSync(
+    "unshare",
+    ["-m", "sh", "-c", inPlace, "sh", join(root, "coffer"), ...words],
+    { encoding: "utf8", env: environment(), timeout: 60_000 },
+  )
+  assert.deepEqual([status, stdout], [125, ""], stderr)
+  assert.match(stderr, /wanted the enclave's mounts, found: no overlay in this kernel/)
+  assert.deepEqual(leftovers(), [])
+}
+
+async function prepare(): Promise<void> {
+  folder = mkdtempSync(join(tmpdir(), "coffer-e2e-"))
+  await makeProtected()
+  if (lacksPodman() !== false) return
+  engine = new Podman(folder, {
+    COFFER_FROM_SOURCE: "1",
+    COFFER_INSECURE_CAS_DIR: `${folder}/node-cas`,
   })
+  engine.load(`oci:${folder}/protected:1`, image)
+}
+
+void describe("an enclave", { skip: lacks() }, () => {
+  before(prepare)
   after(() => {
     if (lacksPodman() === false) engine.close()
     rmSync(folder, { recursive: true, force: true })
@@ -203,6 +225,8 @@ void describe("an enclave", { skip: lacks() }, () => {
     spawnSync("mv", [kept, join(folder, "volume")])
     assert.match(run(sealed).stdout, /count 3/)
   })
+
+  test("a mount that the kernel refuses: its words, and nothing is left", refusedMount)
 
   test("one changed byte, in the manifest or in a file: refused", () => {
     const changed = join(folder, "changed")
