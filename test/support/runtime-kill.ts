@@ -222,7 +222,7 @@ function kindOf(args: string): string | undefined {
   if (args.includes("coffer-monitor")) return "monitor"
   if (/\S*conmon /.test(args)) return "conmon"
   if (/main\.(ts|js)|coffer-oci(\.js)? /.test(args) && / shield /.test(args)) return "shield"
-  return /runc |unshare |coffer-oci /.test(args) ? "runc" : undefined
+  return /runc |mount -i |coffer-oci /.test(args) ? "runc" : undefined
 }
 
 function kill(pid: number): void {
