@@ -11,8 +11,14 @@ export class NodeAead implements Aead {
   #open = true
 
   constructor(key: Uint8Array) {
+    this.#key = new Uint8Array(32)
+    this.setKey(key)
+  }
+
+  setKey(key: Uint8Array): void {
     if (key.length !== 32) throw new TypeError("an AES-256 key has 32 bytes")
-    this.#key = Uint8Array.from(key)
+    if (!this.#open) throw new TypeError("the cipher is closed")
+    this.#key.set(key)
   }
 
   seal(

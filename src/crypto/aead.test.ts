@@ -73,6 +73,23 @@ for (const backend of backends) {
     assert.equal(aead.open(nonce, aad, sealed, 0, size, size, target, 0), true)
   })
 
+  test(`${backend}: after another key it is as one that was made with it`, () => {
+    const second = new Uint8Array(32).fill(9)
+    const [aead, other] = [createAead(key, backend), createAead(second, backend)]
+    const [aad, a, b] = [Buffer.from("place"), Buffer.alloc(40, 5), Buffer.alloc(40)]
+    aead.seal(nonce, aad, a, 0, 24, 24)
+    aead.setKey(second)
+    assert.equal(aead.open(nonce, aad, a, 0, 24, 24, b, 0), false)
+    other.seal(nonce, aad, a.fill(5), 0, 24, 24)
+    aead.seal(nonce, aad, b.fill(5), 0, 24, 24)
+    assert.deepEqual(a, b)
+    assert.equal(aead.open(nonce, aad, a, 0, 24, 24, b, 0), true)
+    assert.deepEqual(b.subarray(0, 24), Buffer.alloc(24, 5))
+    assert.throws(() => aead.setKey(new Uint8Array(31)), TypeError)
+    aead.close()
+    assert.throws(() => aead.setKey(key), TypeError)
+  })
+
   test(`${backend}: GMAC covers additional data and range`, () => {
     const aead = createAead(key, backend)
     const buffer = Buffer.concat([Buffer.from("plain, but bound"), Buffer.alloc(16)])

@@ -6,6 +6,8 @@ import { NodeAead } from "./aead-node.ts"
  * under one nonce: that is the caller's duty. Not for two threads. Offsets out of range are a `TypeError`.
  */
 export interface Aead {
+  /** From here on another key, 32 bytes, which are copied: for short messages that have one each. */
+  setKey(key: Uint8Array): void
   /** Encrypts `size` bytes of `buffer` from `at` in place and writes the tag at `tagAt`. */
   seal(
     nonce: Uint8Array,

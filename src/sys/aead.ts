@@ -89,25 +89,46 @@ export class FfiAead {
   readonly #crypto: Crypto = load()
   readonly #sealing: bigint
   readonly #opening: bigint
+  readonly #key = new Uint8Array(new ArrayBuffer(32))
+  readonly #keyPointer = ffi.getRawPointer(this.#key.buffer)
+  /** Which context has had the key: it goes there with the first nonce. */
+  #toldSealing = false
+  #toldOpening = false
   #open = true
 
   constructor(key: Uint8Array) {
-    if (key.length !== 32) throw new TypeError("an AES-256 key has 32 bytes")
-    this.#sealing = this.#context(key, 1)
-    this.#opening = this.#context(key, 0)
+    this.#sealing = this.#context(1)
+    this.#opening = this.#context(0)
     owners.register(this, [this.#sealing, this.#opening], this)
+    this.setKey(key)
   }
 
-  #context(key: Uint8Array, encrypt: number): bigint {
+  #context(encrypt: number): bigint {
     const context = this.#crypto.EVP_CIPHER_CTX_new()
     if (context === 0n) throw new Error("openssl has no memory for a cipher")
     const cipher = this.#crypto.EVP_aes_256_gcm()
-    const copy = new Uint8Array(new ArrayBuffer(32))
-    copy.set(key)
-    const at = ffi.getRawPointer(copy.buffer)
-    check(this.#crypto.EVP_CipherInit_ex2(context, cipher, at, 0n, encrypt, 0n, 0), "the key")
-    copy.fill(0)
+    check(this.#crypto.EVP_CipherInit_ex2(context, cipher, 0n, 0n, encrypt, 0n, 0), "the cipher")
     return context
+  }
+
+  setKey(key: Uint8Array): void {
+    if (key.length !== 32) throw new TypeError("an AES-256 key has 32 bytes")
+    if (!this.#open) throw new TypeError("the cipher is closed")
+    this.#key.set(key)
+    this.#toldSealing = false
+    this.#toldOpening = false
+  }
+
+  /** Where the key is that this context has not had yet; 0: it has. */
+  #newKey(context: bigint): bigint {
+    if (context === this.#sealing) {
+      if (this.#toldSealing) return 0n
+      this.#toldSealing = true
+    } else {
+      if (this.#toldOpening) return 0n
+      this.#toldOpening = true
+    }
+    return this.#keyPointer
   }
 
   seal(
@@ -183,6 +204,7 @@ export class FfiAead {
   close(): void {
     if (!this.#open) return
     this.#open = false
+    this.#key.fill(0)
     owners.unregister(this)
     this.#crypto.EVP_CIPHER_CTX_free(this.#sealing)
     this.#crypto.EVP_CIPHER_CTX_free(this.#opening)
@@ -195,7 +217,7 @@ export class FfiAead {
     if (aad.length > aadMax) throw new TypeError("at most 1024 bytes of additional data")
     scratch.set(nonce, 0)
     const { EVP_CipherInit_ex2: begin } = this.#crypto
-    check(begin(context, 0n, 0n, noncePointer, -1, params, 0), "the nonce")
+    check(begin(context, 0n, this.#newKey(context), noncePointer, -1, params, 0), "the nonce")
     if (aad.length === 0) return
     scratch.set(aad, aadAt)
     this.#update(context, 0n, aadPointer, aad.length)
