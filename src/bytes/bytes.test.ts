@@ -127,6 +127,12 @@ test("canonical JSON as RFC 8785 gives it", () => {
     new TextDecoder().decode(canonicalJson([333333333.3333333, 1e30, 4.5, 2e-3, 1e-27, -0])),
     "[333333333.3333333,1e+30,4.5,0.002,1e-27,0]",
   )
+  for (const count of [0, 1, 2, 24, 25, 60]) {
+    const keys = Array.from({ length: count }, (_, i) => `${(i * 37) % 60}é"\\\u007f${i}`)
+    const wanted = keys.toSorted().map((key) => `${JSON.stringify(key)}:${JSON.stringify(key)}`)
+    const object = Object.fromEntries(keys.map((key) => [key, key]))
+    assert.equal(new TextDecoder().decode(canonicalJson(object)), `{${wanted.join(",")}}`)
+  }
   assert.throws(() => canonicalJson(Number.NaN), TypeError)
   assert.throws(() => canonicalJson("\ud800"), TypeError)
 })

