@@ -1,5 +1,5 @@
 import { Cursor, concatBytes, type StructTable } from "../../bytes/index.ts"
-import { labelBytes, Sha256 } from "../../crypto/index.ts"
+import { labelBytes, sha256 } from "../../crypto/index.ts"
 import { maxSeenSize } from "./anchor.ts"
 import { maxFramesPerCommit, type SegmentId } from "./format.ts"
 
@@ -20,6 +20,7 @@ export const commitTable: StructTable = [
   ["zero", 140, 4],
 ]
 export const commitFixedSize = 144
+const storeSizeAt = 136
 
 export interface CheckpointRef {
   readonly sequence: number
@@ -96,25 +97,50 @@ type ItemName = keyof StoreItems
 const itemTypes: readonly ItemName[] = ["begin", "next", "open", "table", "keys", "restore", "seen"]
 
 class Writer {
-  readonly #parts: Uint8Array[] = []
+  #buffer = Buffer.allocUnsafe(1024)
+  #size = 0
+
+  get size(): number {
+    return this.#size
+  }
+
   u32(...values: readonly number[]): this {
-    const out = Buffer.alloc(4 * values.length)
-    for (const [i, value] of values.entries()) out.writeUInt32LE(value, 4 * i)
-    return this.bytes(out)
-  }
-  u64(value: number): this {
-    const out = Buffer.alloc(8)
-    out.writeBigUInt64LE(BigInt(value))
-    return this.bytes(out)
-  }
-  bytes(bytes: Uint8Array): this {
-    this.#parts.push(bytes)
+    const at = this.#room(4 * values.length)
+    for (const [i, value] of values.entries()) this.#buffer.writeUInt32LE(value, at + 4 * i)
     return this
   }
-  done(): Uint8Array {
-    return concatBytes(...this.#parts)
+  u64(value: number): this {
+    const at = this.#room(8)
+    this.#buffer.writeUInt32LE(value % two32, at)
+    this.#buffer.writeUInt32LE(Math.floor(value / two32), at + 4)
+    return this
+  }
+  bytes(bytes: Uint8Array): this {
+    const at = this.#room(bytes.length)
+    this.#buffer.set(bytes, at)
+    return this
+  }
+  /** Says at `at` what could not be known before. */
+  setU32(at: number, value: number): void {
+    this.#buffer.writeUInt32LE(value, at)
+  }
+  /** A view: nothing may be written after it. */
+  done(): Buffer {
+    return this.#buffer.subarray(0, this.#size)
+  }
+
+  #room(size: number): number {
+    const at = this.#size
+    this.#size += size
+    if (this.#size <= this.#buffer.length) return at
+    const larger = Buffer.allocUnsafe(2 * this.#size)
+    larger.set(this.#buffer.subarray(0, at))
+    this.#buffer = larger
+    return at
   }
 }
+
+const two32 = 2 ** 32
 
 const zeroSalt = new Uint8Array(32)
 
@@ -148,38 +174,37 @@ const encoders: Encoders = {
   },
 }
 
-function encodeItem(name: ItemName, item: StoreItems[ItemName]): Uint8Array | undefined {
-  if (item === undefined) return undefined
-  const out = new Writer()
-  const encode = encoders[name] as (item: StoreItems[ItemName], out: Writer) => void
-  encode(item, out)
-  return out.done()
+function encodeItems(items: StoreItems, out: Writer): void {
+  for (const [i, name] of itemTypes.entries()) {
+    const item = items[name]
+    if (item === undefined) continue
+    const encode = encoders[name] as (item: StoreItems[ItemName], out: Writer) => void
+    const begin = out.u32(i + 1, 0).size
+    encode(item, out)
+    out.setU32(begin - 4, out.size - begin)
+  }
 }
 
-export function encodeCommit(commit: Commit): Uint8Array {
-  const store = new Writer()
-  for (const [i, name] of itemTypes.entries()) {
-    const body = encodeItem(name, commit.items[name])
-    if (body !== undefined) store.u32(i + 1, body.length).bytes(body)
-  }
-  const items = store.done()
+/** A buffer of its own. */
+export function encodeCommit(commit: Commit): Buffer {
   const flags = (Object.keys(flagBits) as (keyof CommitFlags)[]).reduce(
     (bits, name) => bits | (commit.flags[name] === true ? flagBits[name] : 0),
     0,
   )
-  const { checkpoint } = commit
-  return new Writer()
+  const { checkpoint, items } = commit
+  const out = new Writer()
     .u64(commit.sequence)
     .bytes(commit.previous)
     .bytes(commit.digest)
     .u64(commit.durable)
     .u64(checkpoint.sequence)
     .bytes(checkpoint.tag)
-    .u32(checkpoint.segment, checkpoint.offset, flags, commit.frameCount, items.length, 0)
+    .u32(checkpoint.segment, checkpoint.offset, flags, commit.frameCount, 0, 0)
     .bytes(commit.hashes)
-    .bytes(items)
-    .bytes(commit.records)
-    .done()
+  const begin = out.size
+  encodeItems(items, out)
+  out.setU32(storeSizeAt, out.size - begin)
+  return out.bytes(commit.records).done()
 }
 
 function decodeBegin(cursor: Cursor): Begin {
@@ -307,5 +332,5 @@ const tagLabel = labelBytes("volumeCommitTag")
 
 /** `frame`: the commit frame as it is stored, header and all. */
 export function commitTag(previous: Uint8Array, frame: Uint8Array): Uint8Array {
-  return new Sha256().update(tagLabel).update(previous).update(frame).digest()
+  return sha256(concatBytes(tagLabel, previous, frame))
 }
