@@ -26,6 +26,11 @@ export interface Anchor {
   /** `new`: known, and never used: the one state from which a volume may be created. */
   read(): AnchorState | "new"
   /**
+   * The same `move` may follow soon, with these very objects, when the disk has what it names: all that needs no disk can be
+   * done now. Nothing has moved, and nobody else waits for it, if it never follows. Never throws.
+   */
+  prepare?(from: AnchorState | "new", to: AnchorState): void
+  /**
    * Compare-and-swap: to `to` when the anchor holds `from` (tag and epoch). A repeat of the move that is already current
    * succeeds. `false`: it holds something else, so somebody else has written.
    */

@@ -52,6 +52,11 @@ export class FreshnessKeeper {
     return this.#held === "new" ? 0 : this.#held.sequence
   }
 
+  /** The disk works on a commit: what the anchor has to do for it can begin, in strict mode. The same object goes to `durable`. */
+  prepare(state: AnchorState): void {
+    if (this.#freshness.mode === "strict") this.#anchor?.prepare?.(this.#held, state)
+  }
+
   /** A commit is durable. In strict mode it is anchored when this returns. */
   durable(state: AnchorState): void {
     if (this.#anchor === undefined) {

@@ -192,6 +192,13 @@ export class SegmentWriter {
     this.#sealed = 0
   }
 
+  /** The same before a sync: the disk begins at once. */
+  writeLast(): void {
+    const from = this.#start
+    this.write()
+    if (this.#start > from) this.#disk.writeSoon?.(this.fd, from, this.#start - from)
+  }
+
   // A stream: the disk works on this run while the next one is gathered. Its last page will be written again, so not yet.
   #writeOn(): void {
     const from = this.#start

@@ -359,8 +359,7 @@ export class VolumeStore implements FrameStore {
       items: { ...items, ...this.#seenItem(flags, items) },
       records,
     })
-    const buffer = Buffer.from(payload.buffer, payload.byteOffset, payload.length)
-    const { offset, stored } = this.#attempt(() => writer.appendCommit(buffer))
+    const { offset, stored } = this.#attempt(() => writer.appendCommit(payload))
     this.#chain = { sequence, tag: commitTag(this.#chain.tag, stored) }
     this.#headOffset = offset
     this.#logSize += stored.length
@@ -415,9 +414,12 @@ export class VolumeStore implements FrameStore {
   /** Everything up to the newest commit is on the disk when this returns, and anchored as the mode wants it. */
   #sync(): void {
     const { disk } = this.#context
+    const { freshness } = this.#options
+    const state = this.#anchorState()
     this.#attempt(() => {
       this.#ahead.prepare(disk, this.#writer, this.#options.segmentSize, this.#options.now())
-      this.#writer.write()
+      this.#writer.writeLast()
+      freshness.prepare(state)
       this.#full.sync()
       disk.sync(this.#writer.fd)
       if (this.#newNames) disk.syncDirectory()
@@ -425,7 +427,7 @@ export class VolumeStore implements FrameStore {
       this.#full.finish()
     })
     this.#durable = this.#chain.sequence
-    this.#anchored(() => this.#options.freshness.durable(this.#anchorState()))
+    this.#anchored(() => freshness.durable(state))
   }
 
   #anchorState(): AnchorState {
