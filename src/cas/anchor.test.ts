@@ -1,6 +1,7 @@
 import assert from "node:assert/strict"
 import { cpSync } from "node:fs"
 import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
 import { after, test } from "node:test"
 import { Node, person, policyText, putPolicy, scratch } from "../../test/support/cas.ts"
 import { fromHex, toHex } from "../bytes/index.ts"
@@ -89,4 +90,91 @@ test("moves of a volume's thread are in the CAS's log with those of others, and 
   await again.close()
   anchor.close()
   await embedded.close()
+})
+
+/** A policy, a grant for its volume, and an anchor that has moved `moves` times. */
+async function anchored(name: string, moves: number) {
+  const dir = join(place.dir, name)
+  const embedded = await openEmbeddedCas(dir)
+  const { cas, client } = embedded
+  await putPolicy(cas, policyText(alice.public), [alice])
+  const node = await new Node().prepare(client)
+  const grant = await attest(embedded, node)
+  const anchor = openCasAnchor({ type: "embedded", dir }, "shop", grant)
+  const states = Array.from({ length: 60 }, (_, n) => stateAt(grant, n))
+  const state = (n: number) => states[n] ?? stateAt(grant, n)
+  for (let n = 0; n < moves; n += 1)
+    assert.equal(anchor.move(n === 0 ? "new" : state(n), state(n + 1)), true)
+  return { dir, embedded, node, grant, anchor, state }
+}
+
+test("a move that was prepared is the move, whoever else commits in between; one that never follows is nothing", async () => {
+  const { embedded, node, grant, anchor, state } = await anchored("prepared", 1)
+  for (let n = 1; n < 40; n += 1) {
+    anchor.prepare?.(state(n), state(n + 1))
+    if (n % 3 === 0) await embedded.client.renewLease("shop", grant)
+    assert.equal(anchor.move(state(n), state(n + 1)), true)
+    if (n % 5 === 0) anchor.prepare?.(state(n + 1), state(50))
+    if (n % 7 === 0) assert.deepEqual(anchor.read(), state(n + 1))
+  }
+  const word = anchor.seen?.()
+  assert.ok(word !== undefined)
+  anchor.requireNotBehind?.([word])
+  const found = await embedded.client.current("shop", grant, decodeSeen(word))
+  assert.equal(found.tag, toHex(state(40).tag))
+  await embedded.cas.verify()
+  const lines = await embedded.cas.auditLines(1, 1000)
+  assert.equal(lines.filter((line) => line.includes('"tag-moved"')).length, 40)
+
+  anchor.prepare?.(state(3), state(50))
+  assert.equal(anchor.move(state(3), state(50)), false)
+  anchor.prepare?.(state(40), state(41))
+  await attest(embedded, node)
+  assert.equal(anchor.move(state(40), state(41)), false)
+  assert.throws(() => anchor.close(), /epoch/)
+  await embedded.cas.verify()
+  await embedded.close()
+})
+
+type Rows = Record<string, unknown>[]
+
+function putBack(database: DatabaseSync, table: string, rows: Rows): void {
+  database.exec(`DELETE FROM ${table}`)
+  const put = database.prepare(`INSERT INTO ${table} (key, value) VALUES (?, ?)`)
+  for (const { key, value } of rows) put.run(String(key), value as Uint8Array)
+}
+
+test("rows that somebody puts back under an open anchor are refused, also by a move that was prepared", async () => {
+  for (const [what, tables, refused] of [
+    ["whole", ["meta", "volumes", "log", "changes"], /behind what it has signed/],
+    ["head", ["meta"], /behind what it has signed/],
+  ] as const)
+    for (const prepares of [false, true]) {
+      const { dir, embedded, anchor, state } = await anchored(`put-back-${what}-${prepares}`, 2)
+      const database = new DatabaseSync(join(dir, "cas.db"))
+      const older = tables.map((table): Rows => database.prepare(`SELECT * FROM ${table}`).all())
+      assert.equal(anchor.move(state(2), state(3)), true)
+      if (prepares) anchor.prepare?.(state(3), state(4))
+      for (const [i, table] of tables.entries()) putBack(database, table, older[i] ?? [])
+      database.close()
+      assert.equal(anchor.move(state(3), state(4)), false, what)
+      assert.throws(() => anchor.read(), refused)
+      assert.throws(() => anchor.close(), refused)
+      await embedded.close()
+    }
+})
+
+test("the volume's row alone put back is another state than the one to be moved from", async () => {
+  for (const prepares of [false, true]) {
+    const { dir, embedded, anchor, state } = await anchored(`put-back-row-${prepares}`, 2)
+    const database = new DatabaseSync(join(dir, "cas.db"))
+    const [older] = database.prepare("SELECT value FROM volumes").all()
+    assert.equal(anchor.move(state(2), state(3)), true)
+    if (prepares) anchor.prepare?.(state(3), state(4))
+    database.prepare("UPDATE volumes SET value = ?").run(older?.["value"] as Uint8Array)
+    database.close()
+    assert.equal(anchor.move(state(3), state(4)), false)
+    assert.deepEqual(anchor.read(), state(2))
+    await embedded.close()
+  }
 })

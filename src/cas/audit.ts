@@ -58,13 +58,14 @@ export function auditHash(previous: string, entry: Uint8Array): string {
   return toHex(sha256(concatBytes(labelBytes("casAudit"), before, entry)))
 }
 
+/** The hash of an entry, and its line in UTF-8. */
 export function auditLine(
   previous: string,
   entry: AuditEntry,
-): { readonly hash: string; readonly line: AuditLine } {
+): { readonly hash: string; readonly line: Uint8Array } {
   const bytes = canonicalJson(entry as unknown as JsonValue)
   const hash = auditHash(previous, bytes)
-  return { hash, line: `${hash} ${Buffer.from(bytes).toString("utf8")}` }
+  return { hash, line: concatBytes(utf8(`${hash} `), bytes) }
 }
 
 export interface AuditPoint {

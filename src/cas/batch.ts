@@ -10,7 +10,7 @@ import {
   keptCommits,
   type ValueTable,
 } from "./guard.ts"
-import { addWeight, type RowSealer, subtractWeight } from "./rows.ts"
+import { addWeight, type Rows, subtractWeight } from "./rows.ts"
 import type { DirectReader, Reader, Write } from "./store/backend.ts"
 
 /** One transaction: sees its own writes and everything before it; what it throws undoes it, and it alone. */
@@ -60,7 +60,7 @@ export interface Finished {
 }
 
 interface BatchOptions {
-  readonly sealer: RowSealer
+  readonly sealer: Rows
   /** Milliseconds. */
   now(): number
 }
@@ -195,7 +195,7 @@ export class Batch {
       const entry = auditLine(hash, { sequence, time: this.#time, kind, subject, detail })
       hash = entry.hash
       hashes.push(Buffer.from(hash, "hex"))
-      writes.push({ table: "log", key: logKey(sequence), value: Buffer.from(entry.line, "utf8") })
+      writes.push({ table: "log", key: logKey(sequence), value: entry.line })
     }
     const commit = this.#before.commit + 1
     const head = { sequence, hash, time: this.#time, sum: sum.toString(16), commit }

@@ -1,19 +1,20 @@
 /** Hot path: each fsync of a service under `freshness: strict`. */
-import type { Anchor } from "../volume/index.ts"
+import type { VolumeAccess } from "../policy/index.ts"
+import type { Anchor, AnchorState } from "../volume/index.ts"
 import { moved, nameOf, nextOf, positionOf, stateOf, wordsToShow } from "./anchor-state.ts"
 import type { DirectTransaction } from "./batch.ts"
 import type { VolumeGrant } from "./configuration.ts"
-import { DirectLedger } from "./direct-ledger.ts"
+import { DirectLedger, type Done, type Prepared } from "./direct-ledger.ts"
 import type { Head } from "./guard.ts"
 import { requireEntry, type SignedHead, signHead, verifyHead } from "./head.ts"
 import { type Identity, identityNow } from "./identity.ts"
 import { embeddedMasterKey } from "./master-key.ts"
 import { type Asker, RefusalBounds } from "./refusals.ts"
+import { RowMemory } from "./row-memory.ts"
 import { RowSealer } from "./rows.ts"
 import { encodeSeen } from "./seen.ts"
 import { DirectSqlite } from "./store/sqlite-direct.ts"
 import {
-  type Move,
   movedRow,
   renewedRow,
   requireToken,
@@ -38,7 +39,7 @@ export function openEmbeddedAnchor(dir: string, policy: string, grant: VolumeGra
     const master = embeddedMasterKey(dir, false)
     const sealer = new RowSealer(master)
     const identity = identityNow(store, { master, sealer })
-    const ledger = new DirectLedger({ store, sealer, now: Date.now })
+    const ledger = new DirectLedger({ store, sealer: new RowMemory(sealer), now: Date.now })
     return new EmbeddedAnchor({ store, ledger, identity }, policy, grant)
   } catch (error) {
     store.close()
@@ -60,6 +61,17 @@ class EmbeddedAnchor implements Anchor {
   readonly #grant: VolumeGrant
   readonly #place: VolumePlace & { readonly id: string }
   readonly #bounds = new RefusalBounds()
+  /** Of these the grant's token speaks: it, and what it is about, never change. */
+  readonly #shown = new Set<VolumeAccess>()
+  /** The row as this thread has put it, or parsed it, last. */
+  #row: VolumeRow | undefined
+  #prepared:
+    | {
+        readonly from: AnchorState | "new"
+        readonly to: AnchorState
+        readonly made: Prepared<VolumeRow>
+      }
+    | undefined
   #head: Head | undefined
   /** The head that the word is about. */
   #said: Head | undefined
@@ -81,30 +93,58 @@ class EmbeddedAnchor implements Anchor {
     )
   }
 
-  move(from: Parameters<Anchor["move"]>[0], to: Parameters<Anchor["move"]>[1]): boolean {
-    const { epoch } = this.#grant
-    return moved(() => this.#move({ epoch, expected: positionOf(from), next: nextOf(to) }))
+  prepare(from: AnchorState | "new", to: AnchorState): void {
+    this.#prepared = undefined
+    try {
+      this.#requireToken("write")
+      const made = this.#cas.ledger.prepare(this.#work(this.#mover(from, to)))
+      this.#prepared = { from, to, made }
+    } catch {
+      // The move itself will say it, to whoever waits for it and to the log.
+    }
   }
 
-  #move(move: Move): void {
+  move(from: AnchorState | "new", to: AnchorState): boolean {
+    const prepared = this.#prepared
+    this.#prepared = undefined
+    const same = prepared !== undefined && prepared.from === from && prepared.to === to
+    return moved(() => this.#move(this.#mover(from, to), same ? prepared.made : undefined))
+  }
+
+  #move(mover: Verb, prepared: Prepared<VolumeRow> | undefined): void {
+    let word: Uint8Array | undefined
+    this.#ask("write", mover, prepared, ({ head }) => {
+      word = this.#sign(head)
+    })
+    this.#said = this.#head
+    this.#word = word
+    this.#toldAt = performance.now()
+  }
+
+  #mover(from: AnchorState | "new", to: AnchorState): Verb {
     const place = this.#place
-    this.#ask("write", (tx, row) => {
+    const { epoch } = this.#grant
+    const move = { epoch, expected: positionOf(from), next: nextOf(to) }
+    return (tx, row) => {
       const next = movedRow(place, row, move, tx.time)
       if (next === row) return row
-      tx.put("volumes", volumeKey(place), next)
+      this.#put(tx, next)
       tx.log("tag-moved", volumeKey(place), tagMoved(next))
       return next
-    })
-    this.#toldAt = performance.now()
+    }
   }
 
   seen(): Uint8Array | undefined {
     const head = this.#head
     if (head === undefined || head.sequence <= (this.#said?.sequence ?? -1)) return this.#word
-    const { privateKey, name } = this.#cas.identity
     this.#said = head
-    this.#word = encodeSeen(signHead(privateKey, name, head, head.time))
+    this.#word = this.#sign(head)
     return this.#word
+  }
+
+  #sign(head: Head): Uint8Array {
+    const { privateKey, name } = this.#cas.identity
+    return encodeSeen(signHead(privateKey, name, head, head.time))
   }
 
   requireNotBehind(words: readonly Uint8Array[]): void {
@@ -120,23 +160,47 @@ class EmbeddedAnchor implements Anchor {
   }
 
   /** Every call about the volume: the token first, then one transaction; a no is in the log before it is told. */
-  #ask(access: "read" | "write", verb: Verb): VolumeRow {
-    const place = this.#place
-    const { ledger, identity } = this.#cas
+  #ask(
+    access: VolumeAccess,
+    verb: Verb,
+    prepared?: Prepared<VolumeRow>,
+    meanwhile?: (done: Done<VolumeRow>) => void,
+  ): VolumeRow {
+    const { ledger } = this.#cas
     try {
-      const epoch = access === "read" ? 0 : this.#grant.epoch
-      requireToken(identity.tokenKey, { ...place, epoch, access }, this.#grant.token)
-      const { value, head } = ledger.transact((tx) => {
-        const found = tx.get("volumes", volumeKey(place))
-        const row = found === undefined ? undefined : volumeRowSchema.parse(found)
-        return verb(tx, requireVolume(place, row))
-      })
+      this.#requireToken(access)
+      const { value, head } = ledger.transact(this.#work(verb), prepared, meanwhile)
       this.#head = head
       return value
     } catch (error) {
       this.#note(error)
       throw error
     }
+  }
+
+  #work(verb: Verb): (transaction: DirectTransaction) => VolumeRow {
+    const place = this.#place
+    return (tx) => verb(tx, requireVolume(place, this.#parsed(tx.get("volumes", volumeKey(place)))))
+  }
+
+  #requireToken(access: VolumeAccess): void {
+    if (this.#shown.has(access)) return
+    const epoch = access === "read" ? 0 : this.#grant.epoch
+    const { tokenKey } = this.#cas.identity
+    requireToken(tokenKey, { ...this.#place, epoch, access }, this.#grant.token)
+    this.#shown.add(access)
+  }
+
+  #parsed(found: unknown): VolumeRow | undefined {
+    if (found === undefined) return undefined
+    if (found === this.#row) return this.#row
+    this.#row = volumeRowSchema.parse(found)
+    return this.#row
+  }
+
+  #put(tx: DirectTransaction, row: VolumeRow): void {
+    tx.put("volumes", volumeKey(this.#place), row)
+    this.#row = row
   }
 
   #note(error: unknown): void {
@@ -165,7 +229,7 @@ class EmbeddedAnchor implements Anchor {
     this.#ask("write", (tx, row) => {
       const next = renewedRow(place, row, { epoch, ended, time: tx.time })
       if (next === row) return row
-      tx.put("volumes", volumeKey(place), next)
+      this.#put(tx, next)
       if (ended) tx.log("lease-released", volumeKey(place), { epoch })
       return next
     })

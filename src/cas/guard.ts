@@ -5,7 +5,7 @@ import { CofferError } from "../errors.ts"
 import { type AuditPoint, followChain, genesisHash, logKey } from "./audit.ts"
 import { Fingerprints, HashPrefixes } from "./fingerprints.ts"
 import { casRollback } from "./head.ts"
-import { addWeight, type RowSealer } from "./rows.ts"
+import { addWeight, type RowSealer, type Rows } from "./rows.ts"
 import { type Reader, type Table, tables } from "./store/backend.ts"
 
 /** The sealed row that binds everything: spec/audit-log.md. */
@@ -173,11 +173,7 @@ export class Guard {
 }
 
 /** The row for other processes' guards: which rows this commit changed. */
-export function changesRow(
-  sealer: RowSealer,
-  commit: number,
-  changes: readonly Change[],
-): Uint8Array {
+export function changesRow(sealer: Rows, commit: number, changes: readonly Change[]): Uint8Array {
   const rows = changes.map(({ place, weight }) => hex(place) + hex(low(weight))).join("")
   return sealer.seal("changes", logKey(commit), { rows })
 }

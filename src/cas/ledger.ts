@@ -4,7 +4,7 @@ import { type AuditPoint, followAudit, genesisHash, logKey } from "./audit.ts"
 import { Batch, type Finished, hashAt, type Transaction } from "./batch.ts"
 import { allRows, Guard, type Head, headKey, headSchema, type ValueTable } from "./guard.ts"
 import { casRollback, type SignedHead, signHead } from "./head.ts"
-import type { RowSealer } from "./rows.ts"
+import type { RowSealer, Rows } from "./rows.ts"
 import type { Backend, Reader } from "./store/backend.ts"
 
 export type { Transaction } from "./batch.ts"
@@ -189,7 +189,7 @@ export class Ledger {
   }
 }
 
-export function openHead(sealer: RowSealer, sealed: Uint8Array | undefined): Head {
+export function openHead(sealer: Rows, sealed: Uint8Array | undefined): Head {
   if (sealed === undefined) return emptyHead
   return headSchema.parse(sealer.open("meta", headKey, sealed))
 }

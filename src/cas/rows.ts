@@ -1,15 +1,19 @@
 /** Hot path: every row of every request. */
-import { createCipheriv, createDecipheriv, hash } from "node:crypto"
+import { hash } from "node:crypto"
 import { canonicalJson, type JsonValue, utf8 } from "../bytes/index.ts"
-import { hkdfSha256, labelBytes, randomBytes } from "../crypto/index.ts"
+import { createAead, hkdfSha256, labelBytes, randomBytes } from "../crypto/index.ts"
 import { CofferError } from "../errors.ts"
 import type { Table } from "./store/backend.ts"
 
 const saltSize = 16
 const nonceSize = 12
 const tagSize = 16
+const bodyAt = saltSize + nonceSize
 const mask = (1n << 256n) - 1n
 const none = new Uint8Array()
+
+/** What a row is at rest, and what it counts for in the state. */
+export type Rows = Pick<RowSealer, "seal" | "open" | "place" | "weight">
 
 /**
  * Rows at rest: AES-256-GCM under a key of their own each, HMAC(row key, salt), so that no number of rows wears a key
@@ -17,41 +21,41 @@ const none = new Uint8Array()
  */
 export class RowSealer {
   readonly #deriveKey: (salt: Uint8Array) => Uint8Array
+  readonly #cipher = createAead(new Uint8Array(32))
   readonly #weigh: (table: Table, key: string, sealed: Uint8Array) => string
   readonly #locate: (name: string) => string
 
   /** `master`: 32 bytes. */
   constructor(master: Uint8Array) {
     const derive = quickHmac(hkdfSha256(master, none, labelBytes("casRowKey"), 32))
-    this.#deriveKey = (salt) => Buffer.from(derive("", salt), "hex")
+    this.#deriveKey = (salt) => Buffer.from(hash("sha256", derive("", salt), "latin1"), "latin1")
     const stateKey = hkdfSha256(master, none, labelBytes("casStateKey"), 32)
     const [weigh, locate] = [quickHmac(stateKey), quickHmac(stateKey, labelBytes("casRowPlace"))]
-    this.#weigh = (table, key, sealed) => weigh(`${table}\0${key}\0`, sealed)
-    this.#locate = (name) => locate(name, none)
+    this.#weigh = (table, key, sealed) => hash("sha256", weigh(`${table}\0${key}\0`, sealed), "hex")
+    this.#locate = (name) => hash("sha256", locate(name, none), "hex")
   }
 
   seal(table: Table, key: string, value: JsonValue): Uint8Array {
-    const salt = randomBytes(saltSize + nonceSize)
-    const cipher = createCipheriv("aes-256-gcm", this.#keyOf(salt), salt.subarray(saltSize))
-    cipher.setAAD(aad(table, key))
-    return Buffer.concat([
-      salt,
-      cipher.update(canonicalJson(value)),
-      cipher.final(),
-      cipher.getAuthTag(),
-    ])
+    const salt = randomBytes(bodyAt)
+    const body = canonicalJson(value)
+    const sealed = new Uint8Array(bodyAt + body.length + tagSize)
+    sealed.set(salt)
+    sealed.set(body, bodyAt)
+    this.#cipher.setKey(this.#keyOf(salt))
+    const nonce = salt.subarray(saltSize)
+    this.#cipher.seal(nonce, aad(table, key), sealed, bodyAt, body.length, bodyAt + body.length)
+    return sealed
   }
 
   open(table: Table, key: string, sealed: Uint8Array): unknown {
     try {
-      const nonce = sealed.subarray(saltSize, saltSize + nonceSize)
-      const decipher = createDecipheriv("aes-256-gcm", this.#keyOf(sealed), nonce, {
-        authTagLength: tagSize,
-      })
-      decipher.setAAD(aad(table, key))
-      decipher.setAuthTag(sealed.subarray(-tagSize))
-      const body = decipher.update(sealed.subarray(saltSize + nonceSize, -tagSize))
-      return JSON.parse(Buffer.concat([body, decipher.final()]).toString("utf8"))
+      const body = Buffer.allocUnsafe(sealed.length - bodyAt - tagSize)
+      this.#cipher.setKey(this.#keyOf(sealed))
+      const nonce = sealed.subarray(saltSize, bodyAt)
+      const [size, tagAt] = [body.length, bodyAt + body.length]
+      if (!this.#cipher.open(nonce, aad(table, key), sealed, bodyAt, size, tagAt, body, 0))
+        throw new TypeError("the tag does not fit")
+      return JSON.parse(body.toString("utf8"))
     } catch (cause) {
       throw new CofferError(
         "integrity",
@@ -87,13 +91,13 @@ export class RowSealer {
 const blockSize = 64
 
 /**
- * HMAC-SHA256 of `prefix ‖ text ‖ bytes` in hex, by two one-shot hashes over one reused buffer: a third of the time of
- * an Hmac object, and verification makes two for each row of the database.
+ * HMAC-SHA256 of `prefix ‖ text ‖ bytes`, by two one-shot hashes over one reused buffer: a third of the time of an Hmac
+ * object, and verification makes two for each row of the database. The second hash, over what is returned, is the caller's.
  */
 function quickHmac(
   key: Uint8Array,
   prefix: Uint8Array = none,
-): (text: string, bytes: Uint8Array) => string {
+): (text: string, bytes: Uint8Array) => Uint8Array {
   const outer = Buffer.alloc(blockSize + 32, 0x5c)
   const start = blockSize + prefix.length
   let inner = Buffer.alloc(4096)
@@ -112,8 +116,8 @@ function quickHmac(
     }
     const at = start + inner.write(text, start, "utf8")
     inner.set(bytes, at)
-    outer.set(hash("sha256", inner.subarray(0, at + bytes.length), "buffer"), blockSize)
-    return hash("sha256", outer, "hex")
+    outer.write(hash("sha256", inner.subarray(0, at + bytes.length), "latin1"), blockSize, "latin1")
+    return outer
   }
 }
 

@@ -3,6 +3,7 @@ import { closeSync, fdatasyncSync, fstatSync, writeSync } from "node:fs"
 import { join } from "node:path"
 import type { StatementSync } from "node:sqlite"
 import { CofferError, fromSystem } from "../../errors.ts"
+import { writeSoon } from "../../sys/index.ts"
 import type { DirectReader, Table, Write } from "./backend.ts"
 import { Connection, openWal, sqliteError } from "./sqlite-connection.ts"
 
@@ -43,8 +44,11 @@ export class DirectSqlite implements DirectReader {
     return this.#connection.getNow(table, key)
   }
 
-  /** As `Backend.commit`: alone, all or nothing, durable when it returns, also what `work` only read. */
-  commit(work: (reader: DirectReader) => readonly Write[]): void {
+  /**
+   * As `Backend.commit`: alone, all or nothing, durable when it returns, also what `work` only read. `meanwhile` runs while
+   * the disk works.
+   */
+  commit(work: (reader: DirectReader) => readonly Write[], meanwhile: () => void): void {
     const { database } = this.#connection
     if (this.#broken)
       throw new CofferError("io", "the CAS database: a sync has failed, found no way to go on", {
@@ -60,7 +64,12 @@ export class DirectSqlite implements DirectReader {
       if (database.isTransaction) database.exec("ROLLBACK")
       throw error instanceof CofferError ? error : sqliteError(error, "the CAS database")
     }
-    this.#sync()
+    writeSoon(this.#wal, 0, 0)
+    try {
+      meanwhile()
+    } finally {
+      this.#sync()
+    }
   }
 
   /**
