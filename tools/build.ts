@@ -7,37 +7,55 @@ import { basename } from "node:path"
 import { build, type Plugin } from "esbuild"
 
 /**
- * What is imported but hardly ever used at a start is left out or evaluated at its first use: zod's messages in 50 languages, and
- * the YAML parser, which takes 11 ms.
+ * What is imported but hardly ever used at a start is left out or evaluated at its first use: zod's messages in 50 languages, the
+ * YAML parser, which takes 11 ms, and the schemas that are asked only about what is not usual, which take 60 ms with zod.
  */
 const lean: Plugin = {
   name: "lean",
   setup(context) {
     context.onLoad({ filter: /zod\/v4\/locales\/index\.js$/ }, () => ({ contents: "export {}" }))
-    context.onResolve({ filter: /^yaml$/ }, ({ importer, pluginData }) =>
-      pluginData === "whole" || importer.includes("node_modules")
-        ? undefined
-        : { path: "yaml", namespace: "lazy" },
-    )
-    context.onResolve({ filter: /^whole-yaml$/ }, ({ resolveDir }) =>
-      context.resolve("yaml", { kind: "require-call", resolveDir, pluginData: "whole" }),
-    )
-    context.onLoad({ filter: /^yaml$/, namespace: "lazy" }, () => ({
-      contents: lazyYaml,
-      resolveDir: import.meta.dirname,
-    }))
+    context.onResolve({ filter: /^whole:/ }, ({ path }) => ({ path: path.slice("whole:".length) }))
+    for (const { module, file, exports } of lazy) {
+      context.onResolve(
+        { filter: module },
+        async ({ path, importer, resolveDir, pluginData, kind }) => {
+          if (pluginData === "whole" || importer.includes("node_modules")) return
+          const { path: whole } = await context.resolve(path, {
+            kind,
+            resolveDir,
+            pluginData: "whole",
+          })
+          return { path: whole, namespace: file }
+        },
+      )
+      context.onLoad({ filter: /./, namespace: file }, ({ path }) => ({
+        contents: [
+          `const whole = () => require(${JSON.stringify(`whole:${path}`)})`,
+          ...exports,
+        ].join("\n"),
+        resolveDir: import.meta.dirname,
+      }))
+    }
   },
 }
 
+function call(name: string): string {
+  return `export const ${name} = (...words) => whole().${name}(...words)`
+}
+
 // Only these: a name that is missing here is an error of the build.
-const lazyYaml = `
-const whole = () => require("whole-yaml")
-export const parseDocument = (...words) => whole().parseDocument(...words)
-export const isMap = (node) => whole().isMap(node)
-export const isNode = (node) => whole().isNode(node)
-export const isScalar = (node) => whole().isScalar(node)
-export function LineCounter() { return new (whole().LineCounter)() }
-`
+const lazy = [
+  {
+    module: /^yaml$/,
+    file: "yaml",
+    exports: [
+      ...["parseDocument", "isMap", "isNode", "isScalar"].map(call),
+      "export function LineCounter() { return new (whole().LineCounter)() }",
+    ],
+  },
+  { module: /\/measured-schema\.ts$/, file: "manifest", exports: [call("readManifest")] },
+  { module: /\/engine-config-schema\.ts$/, file: "engine", exports: [call("readEngineConfig")] },
+]
 
 const outdir = process.argv[2] ?? "dist"
 rmSync(outdir, { recursive: true, force: true })

@@ -78,4 +78,4 @@ function build(request: unknown, report: (error: unknown) => void) {
   }
 }
 
-await serveInWorker(build, volumeRehearsal)
+await serveInWorker(build, () => Promise.resolve(volumeRehearsal()))

@@ -15,6 +15,7 @@ export interface ServeInput {
 
 /** The one message to the worker: what its own builder understands. Undefined: there will be no filesystem. */
 export interface ToServer {
+  readonly input: ServeInput
   readonly request: { readonly value: unknown } | undefined
 }
 

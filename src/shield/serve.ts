@@ -1,4 +1,4 @@
-import { type MessagePort, parentPort, workerData } from "node:worker_threads"
+import { type MessagePort, parentPort } from "node:worker_threads"
 import { type FileSystem, type LoopControl, MappedFileSystem, runLoop } from "../fuse/index.ts"
 import { FuseDevice } from "../sys/index.ts"
 import {
@@ -19,21 +19,20 @@ import {
  */
 export async function serveInWorker(
   build: (request: unknown, report: (error: unknown) => void) => FileSystem | Promise<FileSystem>,
-  spare?: (request: unknown) => Iterator<void> | undefined,
+  spare?: (request: unknown) => Promise<Iterator<void> | undefined>,
 ): Promise<void> {
   const port = parentPort
   if (port === null) throw new TypeError("serveInWorker runs in a worker")
-  const input = workerData as ServeInput
   const report = reportTo(port)
   let error: unknown
   try {
-    const request = await requestFrom(port)
+    const { input, request } = await messageTo(port)
     if (request !== undefined) {
       const fs = await build(request.value, report)
       say(port, { type: "built", readOnly: fs.options.readOnly })
       const { ids } = input
       const served = ids === undefined ? fs : new MappedFileSystem(fs, ids)
-      serve(port, input, served, { report, spare: spare?.(request.value) })
+      serve(port, input, served, { report, spare: await spare?.(request.value) })
     }
   } catch (caught) {
     error = caught
@@ -42,9 +41,9 @@ export async function serveInWorker(
 }
 
 /** The thread is there before anybody knows what it is to serve: so its start costs nobody's time. */
-function requestFrom(port: MessagePort): Promise<ToServer["request"]> {
+function messageTo(port: MessagePort): Promise<ToServer> {
   return new Promise((resolve) => {
-    port.once("message", ({ request }: ToServer) => resolve(request))
+    port.once("message", resolve)
   })
 }
 

@@ -1,5 +1,5 @@
 import { closeSync } from "node:fs"
-import { Worker } from "node:worker_threads"
+import type { Worker } from "node:worker_threads"
 import { CofferError } from "../errors.ts"
 import { type FuseMetrics, type IdMaps, metricsMemory, readMetrics } from "../fuse/index.ts"
 import { createWaker, openFuse, wake } from "../sys/index.ts"
@@ -13,9 +13,7 @@ import {
   stopAt,
   type ToServer,
 } from "./protocol.ts"
-
-/** A loop makes little garbage; with V8's own choice it takes 40 MiB more, which the index's cache uses better. */
-const youngGenerationMb = 6
+import { threadOf } from "./threads.ts"
 
 export interface ServeOptions {
   /** The worker's entry: a file that calls `serveInWorker`. */
@@ -87,6 +85,7 @@ class Host {
   readonly ended = Promise.withResolvers<void>()
   readonly #thread: Worker
   readonly #waker: number
+  readonly #input: ServeInput
   readonly #signals = new Int32Array(new SharedArrayBuffer(8))
   readonly #onIncident: (incident: Incident) => void
   #closed = false
@@ -95,7 +94,7 @@ class Host {
     this.device = openFuse()
     this.#waker = createWaker()
     this.#onIncident = onIncident ?? (() => undefined)
-    const input: ServeInput = {
+    this.#input = {
       device: this.device,
       waker: this.#waker,
       metrics: this.metrics,
@@ -104,10 +103,7 @@ class Host {
     }
     // A promise that nobody awaits yet must not end the process: the same error reaches `open` or `ended`.
     for (const { promise } of [this.built, this.ready, this.ended]) promise.catch(() => undefined)
-    const thread = new Worker(worker, {
-      workerData: input,
-      resourceLimits: { maxYoungGenerationSizeMb: youngGenerationMb },
-    })
+    const thread = threadOf(worker)
     this.#thread = thread
     thread.on("message", (message: FromServer) => this.#hear(message))
     thread.on("error", (error) => this.#end(error))
@@ -115,12 +111,12 @@ class Host {
   }
 
   give(value: unknown): void {
-    this.#say({ request: { value } })
+    this.#say({ input: this.#input, request: { value } })
   }
 
   giveUp(error: unknown): void {
     this.built.reject(error)
-    this.#say({ request: undefined })
+    this.#say({ input: this.#input, request: undefined })
   }
 
   #say(message: ToServer): void {

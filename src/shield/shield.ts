@@ -1,8 +1,8 @@
 import type { IdMaps } from "../fuse/index.ts"
-import { workerUrl } from "../sys/index.ts"
 import type { Incident } from "./protocol.ts"
 import type { ShieldRequest } from "./request.ts"
 import { ServedMount } from "./served-mount.ts"
+import { loopWorker } from "./threads.ts"
 
 /** Opens one of the shield's own filesystems in a thread. Then `mountAt`, or a mount by a child and `begin`. */
 export function openShield(
@@ -10,5 +10,5 @@ export function openShield(
   onIncident: (incident: Incident) => void,
   ids?: IdMaps,
 ): Promise<ServedMount> {
-  return ServedMount.open({ worker: workerUrl("loop", import.meta.url), request, onIncident, ids })
+  return ServedMount.open({ worker: loopWorker, request, onIncident, ids })
 }
