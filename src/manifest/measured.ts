@@ -51,7 +51,7 @@ function bySchema(value: unknown): MeasuredManifest {
 }
 
 function faultOf(manifest: MeasuredManifest): string | undefined {
-  const read = readManifest(manifest)
+  const read = usualManifest(manifest) ?? readManifest(manifest)
   return typeof read === "string" ? read : orderFault(manifest)
 }
 

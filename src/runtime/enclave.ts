@@ -187,6 +187,8 @@ async function configure(
     )
   }
   if (cas.policy === undefined && !asks) return undefined
+  // The threads first: they start on another core while this one evaluates what follows.
+  await Promise.resolve()
   // The CAS and attestation are half of this program's start: a container without volumes does not wait for them.
   const { configureEnclave } = await import("./configure.ts")
   return configureEnclave(file, cas)
