@@ -13,14 +13,7 @@ let early: Worker | undefined
 
 /** Starts a thread for the next `threadOf(loopWorker)`. */
 export function startLoopThread(): void {
-  const thread = start(loopWorker)
-  early = thread
-  const gone = () => {
-    early = undefined
-  }
-  // The thread that is then started in its place says why.
-  thread.once("error", gone)
-  thread.once("exit", gone)
+  early = start(loopWorker).once("error", forget).once("exit", forget)
 }
 
 /** A thread of this program that waits for its first message: the one that was started early, else a new one. */
@@ -28,7 +21,12 @@ export function threadOf(worker: URL): Worker {
   const started = early
   if (started === undefined || worker.href !== loopWorker.href) return start(worker)
   early = undefined
-  return started.removeAllListeners("error").removeAllListeners("exit")
+  return started.off("error", forget).off("exit", forget)
+}
+
+// One that is started in its place says why.
+function forget(): void {
+  early = undefined
 }
 
 function start(worker: URL): Worker {
