@@ -28,9 +28,9 @@ interface Measured {
   readonly use: DaemonUse[]
 }
 
-/** Nobody works in the very millisecond after a mount: each filesystem, the peers too, is left alone for a second. */
+/** Nobody works in the very millisecond after a mount: each filesystem, the peers too, is left alone for two seconds. */
 function settle(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 1000))
+  return new Promise((resolve) => setTimeout(resolve, 2000))
 }
 
 function dropCaches(): void {

@@ -36,6 +36,8 @@ const waitMaxMs = 1000
 /** Spare work is done for so long, after so long without a request. */
 const spareMs = 2
 const sparePauseMs = 2
+/** And not at once: who has mounted us is still starting what will use us. */
+const spareAfterMs = 500
 
 /** Serves the mount until it ends, then destroys the filesystem. Throws what `destroy` throws, and `missing` when the kernel cannot be served. */
 export function runLoop(device: Device, fs: FileSystem, control: LoopControl): void {
@@ -60,6 +62,7 @@ class Loop {
   #busyTickAt = 0
   #stopped = false
   #spare: Iterator<void> | undefined
+  #spareAt = 0
   /** No request has come in the last pause. */
   #paused = false
 
@@ -79,6 +82,7 @@ class Loop {
   run(): void {
     if (!this.#handshake()) return
     this.#control.ready()
+    this.#spareAt = performance.now() + spareAfterMs
     while (!this.#stopped) {
       const size = this.#receive()
       if (size < 0) return
@@ -144,12 +148,13 @@ class Loop {
 
   #idle(now: number): void {
     if (now >= this.#idleTickAt) this.#tick(now)
-    if (this.#spare !== undefined && this.#paused) {
+    if (this.#spare !== undefined && this.#paused && now >= this.#spareAt) {
       this.#paused = false
       this.#doSpare(this.#spare, now)
       return
     }
-    const longest = this.#spare === undefined ? waitMaxMs : sparePauseMs
+    const longest =
+      this.#spare === undefined ? waitMaxMs : Math.max(sparePauseMs, this.#spareAt - now)
     const delay = Math.min(longest, this.#idleTickAt - now)
     if (delay <= 0) return
     if (this.#device.wait(delay)) this.#idleTickAt = 0
