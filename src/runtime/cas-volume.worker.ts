@@ -6,6 +6,7 @@ import { openFile, openTree } from "../seal/index.ts"
 import { serveInWorker, volumeRehearsal } from "../shield/index.ts"
 import { lookup } from "../tree/index.ts"
 import {
+  type Anchor,
   createStore,
   type Freshness,
   fileSystemOn,
@@ -16,8 +17,7 @@ import {
 import type { CasVolumeRequest, VolumeSeed } from "./cas-volume.ts"
 import { clearUnanchored, seedVolume, wantsSeed } from "./first-start.ts"
 
-function open({ directory, target, policy, grant }: CasVolumeRequest) {
-  const anchor = openCasAnchor(target, policy, grant)
+function open({ directory, grant }: CasVolumeRequest, anchor: Anchor) {
   const disk = new NodeDisk(directory)
   const newest = grant.keys.at(-1)
   const key = newest === undefined ? undefined : bytes(newest.key)
@@ -62,16 +62,31 @@ function closeQuietly(fs: ReturnType<typeof fileSystemOn>): void {
   } catch {}
 }
 
+/** Whoever writes next, on whichever machine, need not wait until the lease of a volume that was closed well has lapsed. */
+function givingBack(fs: ReturnType<typeof fileSystemOn>, anchor: Anchor): typeof fs {
+  const destroy = fs.destroy.bind(fs)
+  fs.destroy = () => {
+    destroy()
+    try {
+      anchor.close()
+    } catch {
+      // It lapses by itself.
+    }
+  }
+  return fs
+}
+
 function build(request: unknown, report: (error: unknown) => void) {
   const asked = request as CasVolumeRequest
   const { grant, root, seed } = asked
   const readOnly = grant.access === "read"
   if (grant.state === "new" && !readOnly) clearUnanchored(asked.directory, bytes(grant.id))
-  const opened = open(asked)
+  const anchor = openCasAnchor(asked.target, asked.policy, grant)
+  const opened = open(asked, anchor)
   const fs = fileSystemOn(opened, { readOnly, root }, report)
   try {
     if (seed !== undefined && !readOnly && wantsSeed(fs, opened.recovery)) plant(fs, seed)
-    return fs
+    return givingBack(fs, anchor)
   } catch (error) {
     closeQuietly(fs)
     throw error

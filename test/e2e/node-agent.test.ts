@@ -210,6 +210,8 @@ void describe("a machine with a TPM, a node agent, and a CAS elsewhere", { skip:
     assert.match(first.stdout, /^run 1, token \S{20}\n$/)
     assert.match(first.stderr, /platform tpm2/)
     assert.equal(start().stdout, first.stdout.replace("run 1", "run 2"))
+    const lines = readFileSync(join(folder, "cas", "cas.db-wal"), "latin1")
+    assert.match(lines, /"kind":"lease-released"/)
     const status = ok(`node status --config ${config}`)
     assert.match(status, /^platform {2}tpm2\n/)
     assert.equal(status.match(/^measured /gm)?.length, 1, "once, however often it starts")
