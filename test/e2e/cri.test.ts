@@ -27,6 +27,7 @@ import type { CriClient, Decoded, Message } from "../support/cri.ts"
 import { decode, mapField, textOf } from "../support/cri.ts"
 import { debianRootfs, lacksDebian } from "../support/debian.ts"
 import { layoutOfTars } from "../support/debian-image.ts"
+import { assertNothingLeft } from "../support/nothing-left.ts"
 
 const program = `
 import http.server, json, os, pathlib, signal, sys, threading
@@ -291,7 +292,7 @@ void describe("pods of Kubernetes, by containerd's CRI", { skip: lacks, timeout:
       assert.equal(decode(part(status.get(1))).get(7), 3, "the service's own exit status")
     })
     assert.equal(records().filter((text) => isSandbox(parseEngineConfig(text))).length, 1)
-    assert.deepEqual(leftovers(), [])
+    assertNothingLeft(leftovers)
   })
 
   test("the next pod of the same service finds its volume", async () => {
@@ -303,6 +304,6 @@ void describe("pods of Kubernetes, by containerd's CRI", { skip: lacks, timeout:
   for (const [what, wanted, sentence] of refusedPods)
     test(`refused: ${what}`, async () => {
       await assert.rejects(inPod(wanted), sentence)
-      assert.deepEqual(leftovers(), [])
+      assertNothingLeft(leftovers)
     })
 })

@@ -26,6 +26,7 @@ import { systemTool } from "../../src/runtime/system-tool.ts"
 import { sealedPath } from "../../src/seal/index.ts"
 import { lookup, readPieces } from "../../src/tree/index.ts"
 import { debianRootfs, lacksDebian } from "../support/debian.ts"
+import { assertNothingLeft } from "../support/nothing-left.ts"
 import { type Done, lacksPodman, Podman } from "../support/podman.ts"
 
 const root = new URL("../..", import.meta.url).pathname
@@ -170,7 +171,7 @@ function refusedMount(): void {
   )
   assert.deepEqual([status, stdout], [125, ""], stderr)
   assert.match(stderr, /wanted the enclave's mounts, found: no overlay in this kernel/)
-  assert.deepEqual(leftovers(), [])
+  assertNothingLeft(leftovers)
 }
 
 async function prepare(): Promise<void> {
@@ -197,7 +198,7 @@ void describe("an enclave", { skip: lacks() }, () => {
     assert.match(stdout, /written upper args \['--port=80'\] stdin ''/)
     assert.match(stdout, /count 1 env C.UTF-8 Europe\/Berlin/)
     assert.match(stderr, /^coffer: e2e-\d+, MrEnclave [0-9a-f]{64}, platform insecure-sim/)
-    assert.deepEqual(leftovers(), [])
+    assertNothingLeft(leftovers)
   })
 
   test("a second start finds its volume, and a clean upper layer", () => {
@@ -244,7 +245,7 @@ void describe("an enclave", { skip: lacks() }, () => {
       assert.deepEqual([status, stdout], [125, ""], stderr)
       assert.match(stderr, message)
     }
-    assert.deepEqual(leftovers(), [])
+    assertNothingLeft(leftovers)
   })
 
   test("podman: status, volume, exec, stop", { skip: lacksPodman() }, underPodman)
@@ -282,7 +283,7 @@ function underPodman(): void {
     assert.match(engine.call("logs", name).stdout, /count 2/)
   } finally {
     engine.remove(name)
-    assert.deepEqual(leftovers(), [])
+    assertNothingLeft(leftovers)
   }
 }
 
@@ -344,6 +345,6 @@ async function killed(victim: "shield" | "monitor" | "conmon"): Promise<string> 
     return id
   } finally {
     engine.remove(name)
-    assert.deepEqual(leftovers(), [])
+    assertNothingLeft(leftovers)
   }
 }

@@ -15,6 +15,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { utf8 } from "../../src/bytes/index.ts"
 import { contentOfBytes, type FileNode } from "../../src/tree/index.ts"
 import { layoutOf } from "../support/image.ts"
+import { assertNothingLeft } from "../support/nothing-left.ts"
 import { lacksOrdinaryUser, OrdinaryUser } from "../support/ordinary-user.ts"
 import { lacksPodman } from "../support/podman.ts"
 import { makeTinyService, tinyRoot, volumeRegion } from "../support/tiny-service.ts"
@@ -129,7 +130,7 @@ void describe("an ordinary user", { skip: lacks() }, () => {
     assert.match(first.stderr, /platform insecure-sim\ncoffer: engine: trusted, an ordinary user's/)
     const second = runAlone()
     assert.equal(second.stdout, `${shown.join("\n")}\n/data/file 33:34 644\nmore\n`, second.stderr)
-    assert.deepEqual(leftovers(), [])
+    assertNothingLeft(leftovers)
   })
 
   test("podman: the same volume, of the same CAS", { skip: lacksPodman() }, () => {
@@ -141,7 +142,7 @@ void describe("an ordinary user", { skip: lacks() }, () => {
     assert.ok(third.stdout.endsWith("/data/file 33:34 644\nmore\nmore\n"), third.stdout)
     // The name of an image in this user's storage.
     assert.match(runAlone({}, "localhost/tiny:1").stdout, /(more\n){3}$/)
-    assert.deepEqual(leftovers(), [])
+    assertNothingLeft(leftovers)
   })
 
   test(
@@ -154,7 +155,7 @@ void describe("an ordinary user", { skip: lacks() }, () => {
     const { status, stderr } = runUnderPodman("--userns=keep-id")
     assert.notEqual(status, 7)
     assert.match(stderr, /linux.namespaces: user: wanted none within an ordinary user's/)
-    assert.deepEqual(leftovers(), [])
+    assertNothingLeft(leftovers)
   })
 
   test("without subordinate ids only root of the image is somebody, and it is said", () => {
@@ -213,5 +214,5 @@ async function shieldKilled(): Promise<void> {
   } finally {
     podman("rm", "-f", "-t", "1", "waits")
   }
-  assert.deepEqual(leftovers(), [])
+  assertNothingLeft(leftovers)
 }

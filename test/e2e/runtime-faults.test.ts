@@ -6,6 +6,7 @@ import { join } from "node:path"
 import { after, before, describe, test } from "node:test"
 import { setTimeout as sleep } from "node:timers/promises"
 import { lacksRun, Run } from "../support/coffer-run.ts"
+import { assertNothingLeft } from "../support/nothing-left.ts"
 import { lacksPodman, Podman } from "../support/podman.ts"
 import { RemoteCas } from "../support/remote-cas.ts"
 import { makeTinyService, type TinyService, volumeRegion } from "../support/tiny-service.ts"
@@ -133,7 +134,7 @@ async function noCas(): Promise<void> {
   } finally {
     await cas.start()
   }
-  assert.deepEqual(leftovers(), [])
+  assertNothingLeft(leftovers)
 }
 
 /** A full disk is the service's error, not ours: it is told, and goes on when there is room again. */

@@ -7,6 +7,7 @@ import { after, before, describe, test } from "node:test"
 import { type ByteString, utf8 } from "../../src/bytes/index.ts"
 import { contentOfBytes, type FileNode } from "../../src/tree/index.ts"
 import { lacksRun } from "../support/coffer-run.ts"
+import { assertNothingLeft } from "../support/nothing-left.ts"
 import { lacksPodman, Podman } from "../support/podman.ts"
 import { makeTinyService, volumeRegion } from "../support/tiny-service.ts"
 
@@ -131,7 +132,7 @@ void describe("a container with a user namespace", { skip: lacksRun() || lacksPo
       service.stderr,
       /uidMappings: wanted a range with the service's user 1000, found 0 to 999/,
     )
-    assert.deepEqual(leftovers(), [])
+    assertNothingLeft(leftovers)
   })
 
   test("overlaps, a missing root and somebody else's user namespace are refused by name", () => {
@@ -151,7 +152,7 @@ void describe("a container with a user namespace", { skip: lacksRun() || lacksPo
       assert.equal(status, 1)
       assert.match(stderr, message)
     }
-    assert.deepEqual(leftovers(), [])
+    assertNothingLeft(leftovers)
   })
 })
 
@@ -178,7 +179,7 @@ function seesAndWrites(): void {
   ])
   const again = run(mapped(200_000))
   assert.match(again.stdout, /\/data\/sub 33:34 755\n\/data\/sub\/file 35:36 644\nby 200000\n/)
-  assert.deepEqual(leftovers(), [])
+  assertNothingLeft(leftovers)
 }
 
 function add(range: object) {
