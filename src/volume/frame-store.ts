@@ -30,6 +30,19 @@ export interface Recovery {
   readonly records: Iterable<Uint8Array>
 }
 
+/**
+ * Of the reserve that the store keeps on a full disk: none for what programs write, some for their changes without data,
+ * most for compaction, which must leave what a checkpoint needs, and all for what was taken when there was room, or deletes.
+ */
+export type ReserveUse = "none" | "some" | "most" | "all"
+
+/** Bytes of the backing disk. */
+export interface StoreSpace {
+  readonly total: number
+  /** What may still be written by each use of the reserve: `none` is what programs call free. */
+  readonly left: Readonly<Record<ReserveUse, number>>
+}
+
 export interface FrameStore {
   /**
    * Queues one frame (at most 1 MiB); the payload is copied, `out` is its final place and can be read at once. It
@@ -37,8 +50,8 @@ export interface FrameStore {
    * here, before anything is queued; other I/O errors surface at `flush`, `commit` or here.
    */
   append(kind: "data" | "index", payload: Buffer, at: number, size: number, out: Place): void
-  /** While true, data frames too may use the reserve that index and commit frames have: for compaction on a full disk. */
-  useReserve: boolean
+  /** How much of the reserve data frames may use now; index and commit frames may use all of it. */
+  reserveUse: ReserveUse
   /** Fills `target` with the whole payload of a frame. A frame that does not verify is an `integrity` CofferError with facts. */
   read(kind: "data" | "index", place: Place, target: Buffer, at: number): void
   /**
@@ -76,8 +89,7 @@ export interface FrameStore {
   release(segment: number): void
   /** Visits every frame of a segment with kind and place, without decrypting: for compaction and verification. */
   frames(segment: number, visit: (kind: FrameKind, place: Readonly<Place>) => void): void
-  /** Bytes free on the backing disk that the filesystem may use, reserve subtracted; and its total size. */
-  space(): { readonly free: number; readonly total: number }
+  space(): StoreSpace
   /** Housekeeping: deferred deletion, periodic anchoring. Returns milliseconds until it wants to be called again. */
   tick(nowMs: number): number
   close(): void

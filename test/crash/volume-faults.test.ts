@@ -62,12 +62,12 @@ test("a full disk is ENOSPC to who writes; reads, commits and compaction go on, 
   // Half of it is deleted, and a full disk's reserve is enough to compact the rest.
   for (const id of [...tiny.items.keys()].filter((key) => key % 2 === 0)) tiny.items.delete(id)
   tiny.checkpoint()
-  tiny.store.useReserve = true
+  tiny.store.reserveUse = "most"
   for (let i = 0; i < 8; i += 1) {
     tiny.compact()
     tiny.checkpoint()
   }
-  tiny.store.useReserve = false
+  tiny.store.reserveUse = "none"
   tiny.store.tick(Date.now())
   tiny.put(20_000)
   tiny.commit(true)

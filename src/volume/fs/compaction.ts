@@ -34,11 +34,11 @@ interface Victim {
 
 interface Usage {
   readonly size: number
-  /** The largest segment. */
-  readonly largest: number
   readonly live: number
   /** Bytes of sealed segments in which nothing is live. */
   readonly dead: number
+  /** Bytes of those in which nothing is once a checkpoint has written the pages that were in them. */
+  readonly moved: number
   readonly victim: number | undefined
   readonly stale: boolean
 }
@@ -73,25 +73,26 @@ export class Compaction {
     if (this.#checkpoints !== checkpoints) this.#done.clear()
     this.#checkpoints = checkpoints
     let size = 0
-    let largest = 0
     let dead = 0
+    let moved = 0
     let best = worthShare
     let victim: number | undefined
     let stale = false
     for (const segment of store.segments()) {
       size += segment.size
-      largest = Math.max(largest, segment.size)
       if (!segment.sealed) continue
       const live = catalog.live.of(segment.segment)
+      const isDone = this.#done.has(segment.segment)
       if (live === 0) dead += segment.size
-      if (live === 0 || segment.segment > last || this.#done.has(segment.segment)) continue
+      else if (isDone) moved += segment.size
+      if (live === 0 || segment.segment > last || isDone) continue
       const share = segment.stale ? -1 : live / segment.size
       stale ||= segment.stale
       if (share >= best) continue
       best = share
       victim = segment.segment
     }
-    return { size, largest, live: catalog.live.total, dead, victim, stale }
+    return { size, live: catalog.live.total, dead, moved, victim, stale }
   }
 
   /** Does work until `end` (of `performance.now`). True: there is more. */
@@ -99,7 +100,7 @@ export class Compaction {
     if (this.#victim === undefined && !this.#begin()) return false
     this.#core.touch()
     const { store, data } = this.#core
-    store.useReserve = true
+    store.reserveUse = store.space().left.most > 0 ? "most" : "all"
     try {
       while (this.#victim !== undefined) {
         if (this.#stepFrame(this.#victim)) this.#finish(this.#victim)
@@ -114,7 +115,7 @@ export class Compaction {
       this.#checkAppended = Number.POSITIVE_INFINITY
       return false
     } finally {
-      store.useReserve = false
+      store.reserveUse = "none"
     }
     this.#core.settle()
     return true
@@ -125,10 +126,9 @@ export class Compaction {
     const now = performance.now()
     const { appended } = this.#core.data
     if (now < this.#checkAt && appended < this.#checkAppended) return false
-    const usage = this.#usage()
-    const { size, live, dead, victim, stale } = usage
+    const { size, live, dead, victim, stale } = this.#usage()
     const garbage = size - live - dead
-    const isScarce = this.#core.store.space().free < scarce
+    const isScarce = this.#core.store.space().left.none < scarce
     const allowed = isScarce ? live * 0.1 : live * 0.8
     const least = isScarce ? scarceGarbage : leastGarbage
     this.#hurry = garbage > allowed + mostGarbage
@@ -142,7 +142,7 @@ export class Compaction {
     }
     if (
       victim === undefined ||
-      !this.#affordable(victim, usage, 0) ||
+      !this.#affordable(victim) ||
       !(stale || garbage > allowed + least)
     ) {
       this.#checkAt = now + checkMs
@@ -226,36 +226,33 @@ export class Compaction {
 
   /** The disk is full: gives back what can be given back now. False: nothing was gained. */
   reclaim(): boolean {
-    const core = this.#core
-    const { size, dead } = this.#usage()
-    if (dead === 0 && !this.#collectDead()) return false
-    core.checkpoint()
+    const { size } = this.#usage()
+    if (this.#collectDead() === 0) return false
+    this.#core.checkpoint()
     return this.#usage().size < size
   }
 
-  // Copies segments within what is left of the reserve, until enough of them are dead.
-  #collectDead(): boolean {
+  // Copies segments within what is left of the reserve, until the next checkpoint gives back enough. How many bytes that will be.
+  #collectDead(): number {
     const end = performance.now() + reclaimMs
-    const { data } = this.#core
-    const start = data.appended
-    for (;;) {
-      const usage = this.#usage()
-      const { size, live, dead, victim } = usage
-      if (dead > reclaimSize || performance.now() > end) return true
-      const worth = size - live - dead > megabyte
-      const spent = data.appended - start
-      if (victim === undefined || !worth || !this.#affordable(victim, usage, spent)) return dead > 0
+    for (let goesOn = true; ; ) {
+      const { size, live, dead, moved, victim } = this.#usage()
+      const gained = dead + moved
+      if (!goesOn || gained > reclaimSize || performance.now() > end) return gained
+      const worth = size - live - gained > megabyte
+      if (victim === undefined || !worth || !this.#affordable(victim)) return gained
       this.#choose(victim)
-      while (this.#victim !== undefined) this.run(end)
+      while (goesOn && this.#victim !== undefined) goesOn = this.run(end)
     }
   }
 
-  // The store keeps an eighth of its size in reserve, 2 to 32 MiB and at most a segment; commits need some of it.
-  #affordable(victim: number, { size, largest }: Usage, spent: number): boolean {
-    const most = Math.min(32 * megabyte, Math.max(2 * megabyte, largest))
-    const reserve = Math.min(most, Math.max(2 * megabyte, size / 8))
-    const { free } = this.#core.store.space()
-    return this.#core.catalog.live.of(victim) + spent < free + reserve * 0.75
+  // Pages of segments that are done still wait to be written. When little is left, a quarter of it may still go for a whole segment.
+  #affordable(victim: number): boolean {
+    const { store, catalog } = this.#core
+    let needed = catalog.live.of(victim)
+    for (const segment of this.#done) needed += catalog.live.of(segment)
+    const { most, all } = store.space().left
+    return needed + needed / 16 < Math.max(most, all / 4)
   }
 
   /** Compacts everything that is worth it, at once: the work of `coffer volume compact`. */

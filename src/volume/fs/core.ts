@@ -216,7 +216,6 @@ export class Core {
 
   // Everything that waits in memory goes into the tree and the journal.
   #gather(): void {
-    this.store.useReserve = true
     this.data.settle(true)
     for (const inode of this.orphans) {
       if (this.#recorded.has(inode)) continue
@@ -224,7 +223,6 @@ export class Core {
       this.catalog.put(keyOf(0, itemType.orphan), inode, 0)
     }
     this.inodes.flush()
-    this.store.useReserve = false
   }
 
   #attempt(step: () => void): void {
@@ -415,8 +413,11 @@ export class Core {
 
   /** The disk is full. True: there is room for a little more than the reserve. */
   makeRoom(): boolean {
-    if (this.data.probe()) return true
-    return this.compaction.reclaim() && this.data.probe()
+    for (let attempt = 0; attempt < 4; attempt += 1) {
+      if (this.data.probe()) return true
+      if (!this.compaction.reclaim()) return false
+    }
+    return this.data.probe()
   }
 
   /** Idempotent. What could not be written is reported. */

@@ -10,7 +10,7 @@ import { maxOwners, ownerSize, putOwner, putTrailer, trailerSize } from "./owner
  * Data in a frame of a stream. Random reads of 4 KiB want it small, streams large. Against 16 KiB, 8 KiB takes 0.6 of the
  * CPU for a random read and three pages of the disk in place of five, and 1.06 of the CPU for a write of 1 MiB.
  */
-const frameDataSize = 8192
+export const frameDataSize = 8192
 /** Data in a frame that small pieces share. */
 const packDataSize = 16384
 /** Of many pieces, the most data: who reads one of them reads them all. */
@@ -168,12 +168,12 @@ export class FileData {
     putTrailer(pack, at, this.#pieces.length)
     const extent = this.#extent
     const place = this.#place
-    const before = this.#store.useReserve
-    this.#store.useReserve = before || reserve
+    const before = this.#store.reserveUse
+    if (reserve) this.#store.reserveUse = "all"
     try {
       this.#store.append("data", pack, 0, at + trailerSize, place)
     } finally {
-      this.#store.useReserve = before
+      this.#store.reserveUse = before
     }
     this.appended += place.size
     const pieces = this.#pieces

@@ -14,6 +14,7 @@ import type {
 import type { FrameStore, Recovery } from "../frame-store.ts"
 import { AttributeEditor } from "./attributes.ts"
 import { Core, type VolumeOptions } from "./core.ts"
+import { frameDataSize } from "./data.ts"
 import { e, errnoOf } from "./errno.ts"
 import type { Inode } from "./inode.ts"
 import { maxFileSize, maxNameSize } from "./keys.ts"
@@ -83,6 +84,14 @@ export class VolumeFileSystem implements FileSystem {
     return this.#space.admits(size, core.data.appended) || core.makeRoom()
   }
 
+  // Each change takes some bytes of the log: even what gives space back must not take the last of them.
+  #bears(use: "some" | "all"): boolean {
+    const { core } = this
+    if (core.readOnly || core.failure !== undefined) return true
+    const admits = () => this.#space.admits(0, core.data.appended, use)
+    return admits() || (core.compaction.reclaim() && admits())
+  }
+
   lookup(parent: number, name: ByteString, out: Attributes): number {
     return this.#look(() => this.#namespace.lookup(parent, name, out))
   }
@@ -107,6 +116,7 @@ export class VolumeFileSystem implements FileSystem {
   }
 
   setattr(inode: number, change: AttributeChange, out: Attributes): number {
+    if (!this.#bears(change.size === undefined ? "some" : "all")) return e.ENOSPC
     return this.#change(() => {
       const found = this.core.inodes.get(inode)
       if (found === undefined) return e.ENOENT
@@ -159,10 +169,12 @@ export class VolumeFileSystem implements FileSystem {
   }
 
   unlink(parent: number, name: ByteString): number {
+    if (!this.#bears("all")) return e.ENOSPC
     return this.#change(() => this.#namespace.unlink(parent, name))
   }
 
   rmdir(parent: number, name: ByteString): number {
+    if (!this.#bears("all")) return e.ENOSPC
     return this.#change(() => this.#namespace.rmdir(parent, name))
   }
 
@@ -173,6 +185,7 @@ export class VolumeFileSystem implements FileSystem {
     newName: ByteString,
     flags: number,
   ): number {
+    if (!this.#bears("some")) return e.ENOSPC
     return this.#change(() => this.#namespace.rename(parent, name, newParent, newName, flags))
   }
 
@@ -250,6 +263,8 @@ export class VolumeFileSystem implements FileSystem {
 
   #writeData(inode: Inode, offset: number, source: Buffer, at: number, size: number): boolean {
     const { core } = this
+    // A small piece waits in memory, and must have room when it leaves it.
+    if (size < frameDataSize && !this.#admits(size)) return false
     for (let attempt = 0; ; attempt += 1) {
       try {
         core.data.write(inode.id, offset, source, at, size)
@@ -275,7 +290,7 @@ export class VolumeFileSystem implements FileSystem {
     if (kind !== 0 && kind !== punchHole && kind !== zeroRange) return e.EOPNOTSUPP
     if (kind === punchHole && !keep) return e.EOPNOTSUPP
     if (offset + size > maxFileSize) return e.EFBIG
-    if (kind === 0 && !this.#admits(size)) return e.ENOSPC
+    if (!(kind === 0 ? this.#admits(size) : this.#bears("all"))) return e.ENOSPC
     return this.#change(() => {
       const { core } = this
       const found = core.inodes.get(inode)
@@ -335,6 +350,7 @@ export class VolumeFileSystem implements FileSystem {
   }
 
   removexattr(inode: number, name: ByteString): number {
+    if (!this.#bears("all")) return e.ENOSPC
     return this.#change(() => {
       const found = this.core.inodes.get(inode)
       return found === undefined ? e.ENOENT : this.#attributes.removexattr(found, name)

@@ -1,5 +1,13 @@
 import { CofferError } from "../../errors.ts"
-import type { FrameKind, FrameStore, Place, Recovery, SegmentInfo } from "../frame-store.ts"
+import type {
+  FrameKind,
+  FrameStore,
+  Place,
+  Recovery,
+  ReserveUse,
+  SegmentInfo,
+  StoreSpace,
+} from "../frame-store.ts"
 
 interface MemoryFrame {
   readonly kind: FrameKind
@@ -27,6 +35,8 @@ export interface MemoryStoreOptions {
 
 const headerSize = 36
 const segmentHeaderSize = 64
+/** What compaction may take beyond the capacity. */
+const memoryReserve = 8 * 1024 * 1024
 
 /** A `FrameStore` without disk and cryptography: for tests, and as the model of the real one. */
 export class MemoryStore implements FrameStore {
@@ -37,7 +47,7 @@ export class MemoryStore implements FrameStore {
   readonly #capacity: number
   #current = 0
   #logSize = 0
-  useReserve = false
+  reserveUse: ReserveUse = "none"
 
   constructor(options: MemoryStoreOptions = {}) {
     this.#segmentSize = options.segmentSize ?? 256 * 1024 * 1024
@@ -104,8 +114,10 @@ export class MemoryStore implements FrameStore {
       visit(kind, { segment, offset, size: payload.length })
   }
 
-  space(): { readonly free: number; readonly total: number } {
-    return { free: Math.max(0, this.#capacity - this.#used()), total: this.#capacity }
+  space(): StoreSpace {
+    const none = Math.max(0, this.#capacity - this.#used())
+    const all = Math.max(0, this.#capacity + memoryReserve - this.#used())
+    return { total: this.#capacity, left: { none, some: all, most: all, all } }
   }
 
   tick(): number {
@@ -133,7 +145,7 @@ export class MemoryStore implements FrameStore {
   #append(kind: FrameKind, payload: Uint8Array, out: Place): void {
     if (payload.length > 1024 * 1024) throw new TypeError("a frame has at most 1 MiB")
     const size = headerSize + payload.length
-    if (kind === "data" && !this.useReserve && this.#used() + size > this.#capacity)
+    if (kind === "data" && this.reserveUse === "none" && this.#used() + size > this.#capacity)
       throw new CofferError("io", "no space left in the volume's store", {
         facts: { errno: "ENOSPC" },
       })

@@ -27,7 +27,7 @@ import { requireNotBehind } from "./words.ts"
 const mebi = 1024 * 1024
 /** What the writer makes; the format allows 256 MiB. Small ones are quick to compact, large ones keep the table of a large volume short. */
 const smallSegment = 64 * mebi
-const leastSegment = 4 * mebi
+const leastSegment = 1.5 * mebi
 const largeSegment = 256 * mebi
 const manySegments = 4096
 

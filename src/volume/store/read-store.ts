@@ -1,6 +1,13 @@
 // Hot path: read.
 import { CofferError } from "../../errors.ts"
-import type { FrameKind, FrameStore, Place, SegmentInfo } from "../frame-store.ts"
+import type {
+  FrameKind,
+  FrameStore,
+  Place,
+  ReserveUse,
+  SegmentInfo,
+  StoreSpace,
+} from "../frame-store.ts"
 import { KeylessOpener } from "./cipher.ts"
 import type { SegmentId } from "./format.ts"
 import { listedHashes } from "./hashes.ts"
@@ -16,7 +23,7 @@ export class ReadStore implements FrameStore {
   readonly #recovered: Recovered
   readonly #cache: SegmentCache
   readonly #superseded: () => boolean
-  useReserve = false
+  reserveUse: ReserveUse = "none"
 
   /** `superseded` says whether the anchor has moved on: then a segment that is missing is no damage. */
   constructor(
@@ -117,8 +124,8 @@ export class ReadStore implements FrameStore {
     verifySegments(this.#context, this.#recovered.table, onFinding, onProgress)
   }
 
-  space(): { readonly free: number; readonly total: number } {
-    return { free: 0, total: this.#context.disk.space().total }
+  space(): StoreSpace {
+    return { total: this.#context.disk.space().total, left: { none: 0, some: 0, most: 0, all: 0 } }
   }
 
   tick(): number {

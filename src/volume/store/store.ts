@@ -1,6 +1,13 @@
 // Hot path: append, read and commit.
 import { CofferError, fromSystem } from "../../errors.ts"
-import type { FrameKind, FrameStore, Place, SegmentInfo } from "../frame-store.ts"
+import type {
+  FrameKind,
+  FrameStore,
+  Place,
+  ReserveUse,
+  SegmentInfo,
+  StoreSpace,
+} from "../frame-store.ts"
 import { type AnchorState, maxSeenSize } from "./anchor.ts"
 import {
   type CheckpointRef,
@@ -65,7 +72,7 @@ export class VolumeStore implements FrameStore {
   #failure: CofferError | undefined
   #requestAt = 0
   readonly #listed: boolean
-  useReserve = false
+  reserveUse: ReserveUse = "none"
 
   /** Begins a new segment after `recovered`, with an open commit in it, and makes that durable and anchored. */
   constructor(
@@ -114,7 +121,7 @@ export class VolumeStore implements FrameStore {
     if (this.#failure !== undefined) throw this.#failure
     if (size > maxPayloadSize) throw new TypeError("a frame has at most 1 MiB")
     if (this.#writer.frameCount >= maxFramesPerCommit) this.#step({}, {}, nothing)
-    this.#prepare(frameHeaderSize + size, kind === "index" || this.useReserve)
+    this.#prepare(frameHeaderSize + size, kind === "index" ? "all" : this.reserveUse)
     const writer = this.#writer
     out.offset = this.#attempt(() => writer.append(kindCode(kind), payload, at, size))
     out.segment = writer.id.number
@@ -223,11 +230,19 @@ export class VolumeStore implements FrameStore {
     this.#sealed.visit(segment, visit)
   }
 
-  space(): { readonly free: number; readonly total: number } {
+  space(): StoreSpace {
     const { free, total } = this.#context.disk.space()
-    const ahead = Math.max(0, this.#writer.reserved - this.#writer.offset)
+    const ahead = Math.max(0, this.#writer.reserved - this.#writer.offset) + this.#room.ahead
     const dead = this.#options.garbage.size // goes at once when the disk is full
-    return { free: Math.max(0, free + ahead + dead - this.#room.reserve), total }
+    const leaving = (use: ReserveUse) =>
+      Math.max(0, free + ahead + dead - this.#room.kept(use) - this.#room.spare(use))
+    const [none, some, most, all] = [
+      leaving("none"),
+      leaving("some"),
+      leaving("most"),
+      leaving("all"),
+    ]
+    return { total, left: { none, some, most, all } }
   }
 
   tick(_nowMs: number): number {
@@ -322,19 +337,19 @@ export class VolumeStore implements FrameStore {
   }
 
   /** Room for `size` more bytes in this segment, or in a new one. */
-  #prepare(size: number, urgent: boolean): void {
+  #prepare(size: number, use: ReserveUse): void {
     const end = this.#writer.offset + size + this.#linkSize
     if (end <= this.#options.segmentSize) {
-      const most = urgent ? end : end + this.#room.reserve
-      if (most > this.#writer.reserved) this.#room.ensure(this.#writer, end, urgent)
+      if (end + this.#room.kept(use) > this.#writer.reserved)
+        this.#room.ensure(this.#writer, end, use)
       return
     }
     this.#rollOver(this.#generation, {})
-    this.#room.ensure(this.#writer, this.#writer.offset + size + this.#linkSize, urgent)
+    this.#room.ensure(this.#writer, this.#writer.offset + size + this.#linkSize, use)
   }
 
   #prepareCommit(size: number): void {
-    this.#prepare(frameHeaderSize + size + this.#hashesSize, true)
+    this.#prepare(frameHeaderSize + size + this.#hashesSize, "all")
   }
 
   /** One commit. Its room must be there already when it is large. */
@@ -489,6 +504,8 @@ export class VolumeStore implements FrameStore {
 
   #collect(hurry: boolean): boolean {
     const { garbage, freshness } = this.#options
+    // What waits for the anchor alone need not wait when room is needed now.
+    if (hurry && garbage.size > 0) this.#anchored(() => freshness.anchor())
     return garbage.collect(freshness.sequence, hurry).length > 0
   }
 }
