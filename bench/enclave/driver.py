@@ -136,8 +136,8 @@ def fsyncs():
         return {"perSecond": count / (time.perf_counter() - begin)}
 
 
-def pgbench():
-    """TPC-B-like transactions a second, four clients, the database in /data."""
+def pgbench(clients=4, scale=5):
+    """TPC-B-like transactions a second, the database in /data."""
     import pwd
 
     user = pwd.getpwnam("postgres")
@@ -159,8 +159,8 @@ def pgbench():
     run(f"{base}/pg_ctl", "-D", folder, "-w", "-l", "/tmp/log", "-o", options, "start")
     client = ["-h", "127.0.0.1", "-p", port, "-U", "postgres"]
     try:
-        run(f"{base}/pgbench", "-i", "-q", "-s", "5", *client, "postgres")
-        said = [run(f"{base}/pgbench", "-c", "4", "-j", "2", "-T", "6", *client, "postgres") for _ in range(3)]
+        run(f"{base}/pgbench", "-i", "-q", "-s", str(scale), *client, "postgres")
+        said = [run(f"{base}/pgbench", "-c", str(clients), "-j", "2", "-T", "6", *client, "postgres") for _ in range(3)]
         rates = [float(re.search(r"tps = ([0-9.]+)", text).group(1)) for text in said]
         return {"perSecond": statistics.median(rates)}
     finally:
@@ -173,7 +173,8 @@ if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve(sys.argv[2])
     else:
-        tasks = {"imports": imports, "loops": loops, "http": http_requests, "fsyncs": fsyncs, "pgbench": pgbench}
+        tasks = {"imports": imports, "loops": loops, "http": http_requests, "fsyncs": fsyncs, "pgbench": pgbench,
+                 "pgbench16": lambda: pgbench(16, 20)}
         found = tasks[sys.argv[1]]()
         used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
         cpu = sum(one.ru_utime + one.ru_stime for one in used)
