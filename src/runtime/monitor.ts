@@ -1,8 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import type { Writable } from "node:stream"
+import { systemPath, systemTool } from "./system-tool.ts"
 
 // The container may still be in the making: runc knows nothing of it yet, or never will.
-const script = `child=
+const script = `PATH=${systemPath}
+child=
 while read -r word pid <&3; do
   [ "$word" != done ] || exit
   child=$pid
@@ -28,7 +30,7 @@ export class Monitor {
 
   /** `kill`: the command that kills the container. `onDeath`: the monitor has died, and nobody watches any more. */
   constructor(kill: readonly string[], onDeath: () => void) {
-    this.#child = spawn("sh", ["-c", script, "coffer-monitor", ...kill], {
+    this.#child = spawn(systemTool("sh"), ["-c", script, "coffer-monitor", ...kill], {
       stdio: ["ignore", "ignore", "ignore", "pipe"],
       detached: true,
     })

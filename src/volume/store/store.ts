@@ -505,7 +505,7 @@ export class VolumeStore implements FrameStore {
   #collect(hurry: boolean): boolean {
     const { garbage, freshness } = this.#options
     // What waits for the anchor alone need not wait when room is needed now.
-    if (hurry && garbage.size > 0) this.#anchored(() => freshness.anchor())
+    if (hurry && garbage.size > 0) this.#anchored(() => freshness.retry())
     return garbage.collect(freshness.sequence, hurry).length > 0
   }
 }
