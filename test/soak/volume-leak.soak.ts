@@ -4,7 +4,7 @@
  */
 import assert from "node:assert/strict"
 import { spawn } from "node:child_process"
-import { mkdirSync, readdirSync, rmSync, statfsSync, statSync } from "node:fs"
+import { mkdirSync, readdirSync, rmSync, type Stats, statfsSync, statSync } from "node:fs"
 import { join } from "node:path"
 import { test } from "node:test"
 import { setTimeout as sleep } from "node:timers/promises"
@@ -59,10 +59,17 @@ interface Sample {
   readonly size: number
 }
 
+/** A segment may be deleted while we look. */
+function segments(daemon: VolumeDaemon): Stats[] {
+  const folder = join(daemon.volume, "segments")
+  return readdirSync(folder).flatMap(
+    (name) => statSync(join(folder, name), { throwIfNoEntry: false }) ?? [],
+  )
+}
+
 function sample(daemon: VolumeDaemon): Sample {
   const { files, ffree } = statfsSync(daemon.mount)
-  const folder = join(daemon.volume, "segments")
-  const sizes = readdirSync(folder).map((name) => statSync(join(folder, name)).blocks * 512)
+  const sizes = segments(daemon).map(({ blocks }) => blocks * 512)
   return {
     memory: daemon.memory().now,
     descriptors: readdirSync(`/proc/${daemon.pid}/fd`).length,
@@ -74,10 +81,8 @@ function sample(daemon: VolumeDaemon): Sample {
 
 /** Bytes of segments that have not been written for longer than dead ones are kept. */
 function oldSize(daemon: VolumeDaemon): number {
-  const folder = join(daemon.volume, "segments")
   const limit = Date.now() - graceMs - 60_000
-  const old = readdirSync(folder).map((name) => statSync(join(folder, name)))
-  return old.reduce((sum, { mtimeMs, size }) => sum + (mtimeMs < limit ? size : 0), 0)
+  return segments(daemon).reduce((sum, { mtimeMs, size }) => sum + (mtimeMs < limit ? size : 0), 0)
 }
 
 const most = (samples: readonly Sample[], of: keyof Sample) =>
