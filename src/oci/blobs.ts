@@ -3,10 +3,11 @@ import { closeSync, constants, fstatSync, openSync } from "node:fs"
 import { join } from "node:path"
 import { CofferError, fromSystem } from "../errors.ts"
 import { type TarSource, tarSourceOfFile } from "../tar/index.ts"
+import type { Content } from "../tree/index.ts"
 import type { Descriptor } from "./documents.ts"
 
 /** Bytes that nobody has vouched for yet. */
-export type Unverified = TarSource
+export type Unverified = TarSource & Pick<Content, "place">
 
 /**
  * Where the blobs of an image lie. `find` gives the bytes that claim to be the blob; only `readBlob` and `spoolLayer`,
@@ -69,17 +70,6 @@ export function readSmall(source: Unverified, what: string): Uint8Array {
     "config",
     `${what}: wanted at most ${documentLimit} bytes, found ${source.size}`,
   )
-}
-
-const pieceSize = 1 << 20
-
-/** All bytes in pieces of at most 1 MiB, each in memory of its own. */
-export function* piecesOf(source: Unverified): Generator<Uint8Array> {
-  for (let at = 0; at < source.size; at += pieceSize) {
-    const piece = new Uint8Array(Math.min(pieceSize, source.size - at))
-    source.read(piece, at)
-    yield piece
-  }
 }
 
 /** The blobs of a layout directory: `blobs/sha256/HEX`. */

@@ -8,9 +8,10 @@
  */
 
 export { type Descriptor, type ImageConfig, type ImageManifest, mediaTypes } from "./documents.ts"
+export { type ImageTree, imageTree } from "./image-tree.ts"
 export type { Layer, Platform, SourceImage } from "./layout.ts"
 export { type BlobSink, LayoutWriter } from "./layout-writer.ts"
-export { type ImageTree, imageTree, type OpenOptions, openImage } from "./open.ts"
+export { type OpenOptions, openImage } from "./open.ts"
 export { type ImageReference, parseImageReference } from "./reference.ts"
 export { skopeoCopy } from "./skopeo.ts"
 export { compressionOfBytes, spool } from "./spool.ts"

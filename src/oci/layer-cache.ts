@@ -1,4 +1,4 @@
-import { createHash, randomUUID } from "node:crypto"
+import { randomUUID } from "node:crypto"
 import {
   closeSync,
   constants,
@@ -15,10 +15,9 @@ import {
 } from "node:fs"
 import { join } from "node:path"
 import { CofferError, fromSystem, isErrno } from "../errors.ts"
-import type { OnSpooled, Spool } from "./spool.ts"
+import type { Spool } from "./spool-file.ts"
 
 const mostBytes = 8 * 2 ** 30
-const pieceSize = 1 << 20
 
 /**
  * Decompressed layers in a directory of the user's, by diff id, so that an image whose layers are the same needs no
@@ -44,8 +43,8 @@ export class LayerCache {
       )
   }
 
-  /** The layer with this diff id; undefined: it is not here. What is damaged is removed. */
-  find(diffId: string, onRead: OnSpooled): Spool | undefined {
+  /** What is kept under this diff id, if anything: it counts only when its bytes have it. The caller closes it. */
+  find(diffId: string): Spool | undefined {
     const path = this.#pathOf(diffId)
     let fd: number
     try {
@@ -54,13 +53,25 @@ export class LayerCache {
       if (isErrno(error, "ENOENT", "ELOOP")) return undefined
       throw fromSystem(error, path)
     }
-    if (fstatSync(fd).isFile() && digestOf(fd, onRead) === diffId) {
-      touch(fd)
-      return new CachedLayer(fd)
-    }
+    if (fstatSync(fd).isFile()) return new CachedLayer(fd)
     closeSync(fd)
-    rmSync(path, { force: true, recursive: true })
+    this.remove(diffId)
     return undefined
+  }
+
+  /** A layer that was found, and whose bytes have the diff id, stays longer. */
+  used({ fd }: Pick<Spool, "fd">): void {
+    try {
+      const now = new Date()
+      futimesSync(fd, now, now)
+    } catch {
+      // a read-only cache works too
+    }
+  }
+
+  /** What is damaged. */
+  remove(diffId: string): void {
+    rmSync(this.#pathOf(diffId), { force: true, recursive: true })
   }
 
   /** Keeps a layer whose digest was checked. A full disk is no fault: it is only a cache. */
@@ -91,27 +102,6 @@ export class LayerCache {
 
   #pathOf(diffId: string): string {
     return join(this.#directory, diffId.replace("sha256:", ""))
-  }
-}
-
-function digestOf(fd: number, onRead: OnSpooled): string {
-  const hash = createHash("sha256")
-  const piece = new Uint8Array(pieceSize)
-  for (let at = 0; ; ) {
-    const count = readSync(fd, piece, 0, pieceSize, at)
-    if (count === 0) return `sha256:${hash.digest("hex")}`
-    hash.update(piece.subarray(0, count))
-    onRead(count)
-    at += count
-  }
-}
-
-function touch(fd: number): void {
-  try {
-    const now = new Date()
-    futimesSync(fd, now, now)
-  } catch {
-    // a read-only cache works too
   }
 }
 

@@ -2,25 +2,12 @@ import { closeSync, mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { CofferError } from "../errors.ts"
-import type { DirectoryNode, OnProgress } from "../tree/index.ts"
-import { plainDirectory, TreeAllowance } from "../tree/index.ts"
 import { openArchive } from "./archives.ts"
 import { openRegular, type Unverified } from "./blobs.ts"
-import { LayerCache } from "./layer-cache.ts"
-import { applyLayer } from "./layers.ts"
 import { openLayout, type Platform, type SourceImage, type Wanted } from "./layout.ts"
 import type { ImageReference } from "./reference.ts"
 import { skopeoCopy } from "./skopeo.ts"
-import {
-  cachedLayer,
-  compressionOfBytes,
-  decompressedLimit,
-  layerInPlace,
-  type PlacedLayer,
-  type SpoolArguments,
-  spool,
-  spoolStream,
-} from "./spool.ts"
+import { compressionOfBytes, spool, spoolStream } from "./spool.ts"
 
 export interface OpenOptions {
   readonly platform: Platform
@@ -130,59 +117,6 @@ async function openThroughSkopeo(
     }
   } catch (error) {
     remove()
-    throw error
-  }
-}
-
-/** The root filesystem of an image, whose content stays readable until it is closed. */
-export interface ImageTree {
-  readonly root: DirectoryNode
-  close(): void
-}
-
-export interface TreeOptions {
-  /** Layers stored as plain tars are read where they lie, with no copy: for content that is verified on every read. */
-  readonly inPlace?: boolean
-  /** A directory that keeps decompressed layers, see `LayerCache`. */
-  readonly cache?: string | undefined
-}
-
-/** Checks and applies all layers. Progress counts bytes of layers after decompression. */
-export async function imageTree(
-  image: SourceImage,
-  onProgress: OnProgress,
-  options: TreeOptions = {},
-): Promise<ImageTree> {
-  const cache = options.cache === undefined ? undefined : new LayerCache(options.cache)
-  const openLayer =
-    options.inPlace === true
-      ? layerInPlace
-      : (...layer: SpoolArguments) => cachedLayer(cache, ...layer)
-  const opened = new Map<string, PlacedLayer>()
-  const close = once(() => {
-    for (const layer of opened.values()) layer.close()
-  })
-  const allowance = new TreeAllowance()
-  let left = decompressedLimit(image.layers)
-  let done = 0
-  const onSpooled = (size: number) => {
-    done += size
-    onProgress(done, undefined)
-  }
-  try {
-    let root: DirectoryNode | undefined
-    for (const layer of image.layers) {
-      // The same layer may stand there a thousand times: it is stored once.
-      const key = `${layer.blob.digest} ${layer.diffId} ${layer.blob.mediaType}`
-      const known = opened.get(key)
-      const placed = known ?? (await openLayer(image.blobs, layer, onSpooled, left))
-      opened.set(key, placed)
-      if (known === undefined) left -= placed.size
-      root = applyLayer(root, placed, allowance)
-    }
-    return { root: root ?? { kind: "directory", meta: plainDirectory, children: new Map() }, close }
-  } catch (error) {
-    close()
     throw error
   }
 }

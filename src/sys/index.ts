@@ -1,11 +1,12 @@
 /**
- * The system below Node: POSIX calls, mounts and fast ciphers through `node:ffi`, and where workers are.
+ * The system below Node: POSIX calls, mounts, fast ciphers and decompression through `node:ffi`, and where workers are.
  *
  * The only user of `node:ffi`, which is experimental. Promises: every call checks its result and throws the system's
  * error with its errno name, as `node:fs` does; no pointer leaves this folder.
  */
 export { FfiAead, ffiAeadWorks } from "./aead.ts"
 export { readFileClock } from "./clock.ts"
+export { DamagedDataError, type Decompressor, openDecompressor } from "./decompress.ts"
 export { createWaker, FuseDevice, openFuse, wake } from "./fuse-device.ts"
 export { forbidDumps } from "./memory.ts"
 export { deviceOfMount, mount, mountFlags, unmount } from "./mount.ts"

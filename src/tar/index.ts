@@ -8,6 +8,6 @@
  */
 export { putTarEntry, type TarEntry } from "./entry.ts"
 export { readTar, type TarOptions } from "./reader.ts"
-export { type TarSource, tarSourceOfFile } from "./source.ts"
+export { type TarSource, tarSourceOfFile, tarSourceOfRange } from "./source.ts"
 export { builderOptions, treeFromTar } from "./tree-from-tar.ts"
 export { tarAround, writeTar } from "./write.ts"

@@ -19,13 +19,18 @@ export function tarSourceOfFile(fd: number): TarSource {
       hint: "a tar that comes from a pipe must be stored first",
     })
   }
+  return tarSourceOfRange(fd, 0, stat.size)
+}
+
+/** A tar in a part of an open file, under the same conditions. */
+export function tarSourceOfRange(fd: number, offset: number, size: number): TarSource {
   return {
-    size: stat.size,
-    fd,
+    size,
+    ...(offset === 0 ? { fd } : {}),
     read(target, position) {
       let done = 0
       while (done < target.length) {
-        const count = readOnce(fd, target, done, position + done)
+        const count = readOnce(fd, target, done, offset + position + done)
         if (count === 0) throw new CofferError("io", "tar: wanted it to stay, found it cut off")
         done += count
       }
