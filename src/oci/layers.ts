@@ -1,3 +1,4 @@
+// Hot path: one turn for each member of a layer.
 import type { ByteString } from "../bytes/index.ts"
 import {
   builderOptions,
@@ -23,21 +24,28 @@ export function applyLayer(
   allowance: TreeAllowance = new TreeAllowance(),
 ): DirectoryNode {
   const tree = new TreeBuilder({ ...builderOptions("layer"), allowance }, base)
-  for (const { path } of readTar(layer, { dialect: "layer" })) {
-    const { directory, name } = split(path)
-    if (name === opaqueName) tree.clear(directory)
-    else if (name.startsWith(whiteoutPrefix) && !name.startsWith(reservedPrefix)) {
-      tree.remove(hiddenPath(path, directory, name))
-    }
-  }
+  if (base !== undefined)
+    for (const { path } of readTar(layer, { dialect: "layer" })) applyWhiteout(tree, path)
+  // The first layer hides nothing, but its whiteouts must be right too.
+  const nothing = base === undefined ? new TreeBuilder(builderOptions("layer")) : undefined
   for (const entry of readTar(layer, { dialect: "layer" })) {
     if (!isWhiteout(entry)) putTarEntry(tree, entry)
+    else if (nothing !== undefined) applyWhiteout(nothing, entry.path)
   }
   return tree.finish()
 }
 
+function applyWhiteout(tree: TreeBuilder, path: ByteString): void {
+  const { directory, name } = split(path)
+  if (name === opaqueName) tree.clear(directory)
+  else if (name.startsWith(whiteoutPrefix) && !name.startsWith(reservedPrefix)) {
+    tree.remove(hiddenPath(path, directory, name))
+  }
+}
+
 // What aufs kept beside the files (`.wh..wh.plnk/…`) is no file of the image either.
 function isWhiteout({ path }: TarEntry): boolean {
+  if (!path.includes(whiteoutPrefix)) return false
   return split(path).name.startsWith(whiteoutPrefix) || /(^|\/)\.wh\.\.wh\./.test(path)
 }
 

@@ -1,3 +1,4 @@
+// Hot path: one turn for each member of a layer.
 import { type ByteString, byteString, displayName, type StructTable } from "../bytes/index.ts"
 import { tarFault } from "./fault.ts"
 
@@ -32,7 +33,8 @@ export const fieldPlaces = Object.fromEntries(
 
 export interface Header {
   readonly position: number
-  readonly block: Uint8Array
+  /** Good until the next header is read. */
+  readonly block: Buffer
   /** One character. */
   readonly type: string
   /** With the prefix of ustar. */
@@ -48,9 +50,10 @@ export function field(block: Uint8Array, name: FieldName): Uint8Array {
 
 /** The sum of all bytes, those of the checksum field counted as spaces. */
 export function checksumOf(block: Uint8Array): number {
-  let sum = 0
-  for (const byte of block) sum += byte
-  for (const byte of field(block, "checksum")) sum += 0x20 - byte
+  const { offset, size } = fieldPlaces.checksum
+  let sum = 0x20 * size
+  for (let i = 0; i < offset; i += 1) sum += block[i] as number
+  for (let i = offset + size; i < block.length; i += 1) sum += block[i] as number
   return sum
 }
 
@@ -63,7 +66,7 @@ function highInChecksum(block: Uint8Array): number {
   return 256 * field(block, "checksum").filter((byte) => byte > 127).length
 }
 
-export function parseHeader(block: Uint8Array, position: number): Header {
+export function parseHeader(block: Buffer, position: number): Header {
   const stored = numberField(block, "checksum", position)
   const sum = checksumOf(block)
   if (stored !== sum && stored !== signedChecksumOf(block)) {
@@ -72,17 +75,21 @@ export function parseHeader(block: Uint8Array, position: number): Header {
   return {
     position,
     block,
-    type: String.fromCharCode(field(block, "type")[0] ?? 0),
+    type: String.fromCharCode(block[fieldPlaces.type.offset] ?? 0),
     name: nameOf(block, position),
     linkName: textField(block, "linkName"),
     size: numberField(block, "size", position),
   }
 }
 
+/** With the version. */
+const magicSize = 8
+
 type Format = "v7" | "ustar" | "gnu" | "star"
 
-function formatOf(block: Uint8Array, position: number): Format {
-  const magic = latin1(field(block, "magic")) + latin1(field(block, "version"))
+function formatOf(block: Buffer, position: number): Format {
+  const { offset } = fieldPlaces.magic
+  const magic = block.toString("latin1", offset, offset + magicSize)
   if (magic === "ustar  \0") return "gnu"
   if (magic.startsWith("ustar\0")) return latin1(block.subarray(508)) === "tar\0" ? "star" : "ustar"
   if (magic === "\0\0\0\0\0\0\0\0") return "v7"
@@ -94,18 +101,25 @@ function formatOf(block: Uint8Array, position: number): Format {
   )
 }
 
-function nameOf(block: Uint8Array, position: number): ByteString {
+function nameOf(block: Buffer, position: number): ByteString {
   const name = textField(block, "name")
   const format = formatOf(block, position)
   // GNU tar keeps times where ustar has the prefix; star takes the end of it for times.
   if (format === "gnu" || format === "v7") return name
   const { offset, size } = fieldPlaces.prefix
-  const prefix = untilNul(block.subarray(offset, offset + (format === "star" ? 131 : size)))
+  const prefix = textAt(block, offset, format === "star" ? 131 : size)
   return prefix === "" ? name : (`${prefix}/${name}` as ByteString)
 }
 
-function textField(block: Uint8Array, name: FieldName): ByteString {
-  return untilNul(field(block, name))
+function textField(block: Buffer, name: FieldName): ByteString {
+  const { offset, size } = fieldPlaces[name]
+  return textAt(block, offset, size)
+}
+
+function textAt(block: Buffer, offset: number, size: number): ByteString {
+  let end = offset
+  while (end < offset + size && block[end] !== 0) end += 1
+  return block.toString("latin1", offset, end) as ByteString
 }
 
 export function untilNul(bytes: Uint8Array): ByteString {
@@ -133,7 +147,7 @@ export function numberField(block: Uint8Array, name: FieldName, position: number
  */
 export function parseNumber(bytes: Uint8Array): number | undefined {
   const first = bytes[0] ?? 0
-  if (first < 0x80) return parseOctal(latin1(bytes))
+  if (first < 0x80) return parseOctal(bytes)
   if (first !== 0x80 && first !== 0xff) return undefined
   let value = first === 0xff ? -1n : 0n
   for (const byte of bytes.subarray(1)) value = (value << 8n) | BigInt(byte)
@@ -141,10 +155,23 @@ export function parseNumber(bytes: Uint8Array): number | undefined {
   return Number.isSafeInteger(number) ? number : undefined
 }
 
-const octal = /^[ \0]*([0-7]*)[ \0]*$/
+function parseOctal(bytes: Uint8Array): number | undefined {
+  let at = afterPadding(bytes, 0)
+  let value = 0
+  for (let digit = digitAt(bytes, at); digit !== undefined; digit = digitAt(bytes, at)) {
+    value = value * 8 + digit
+    at += 1
+  }
+  return afterPadding(bytes, at) === bytes.length ? value : undefined
+}
 
-function parseOctal(text: string): number | undefined {
-  const digits = octal.exec(text)?.[1]
-  if (digits === undefined) return undefined
-  return digits === "" ? 0 : Number.parseInt(digits, 8)
+function afterPadding(bytes: Uint8Array, start: number): number {
+  let at = start
+  while (bytes[at] === 0x20 || bytes[at] === 0) at += 1
+  return at
+}
+
+function digitAt(bytes: Uint8Array, at: number): number | undefined {
+  const digit = (bytes[at] ?? 0) - 0x30
+  return digit >= 0 && digit < 8 ? digit : undefined
 }

@@ -41,6 +41,7 @@ interface Pending {
 
 class Reader {
   readonly #source: TarSource
+  readonly #ahead: ReadAhead
   readonly #strict: boolean
   #at = 0
   #global = noRecords
@@ -48,6 +49,7 @@ class Reader {
 
   constructor(source: TarSource, dialect: "strict" | "layer") {
     this.#source = source
+    this.#ahead = new ReadAhead(source)
     this.#strict = dialect === "strict"
   }
 
@@ -72,10 +74,10 @@ class Reader {
       const wanted = "another header, or two zero blocks"
       throw tarFault(position, "tar-truncated", wanted, `the end after ${left} bytes`)
     }
-    const block = new Uint8Array(blockSize)
-    this.#source.read(block, position)
+    const block = this.#ahead.block(position)
     this.#at += blockSize
-    if (!isZero(block)) return parseHeader(block, position)
+    // A header begins with a name.
+    if (block[0] !== 0 || !isZero(block)) return parseHeader(block, position)
     if (this.#strict) this.#end()
     return undefined
   }
@@ -255,6 +257,30 @@ class Reader {
     if (!/^\.?\/|\/\.?\/|\/$|\/\.$|^\.$/.test(stored)) return stored
     const names = stored.split("/").filter((name) => name !== "" && name !== ".")
     return names.join("/") as ByteString
+  }
+}
+
+/** Small files are many: with a header, those of the next ones are read. */
+const aheadSize = 16 * 1024
+
+class ReadAhead {
+  readonly #source: TarSource
+  readonly #buffer = Buffer.alloc(aheadSize)
+  #start = 0
+  #size = 0
+
+  constructor(source: TarSource) {
+    this.#source = source
+  }
+
+  /** The block at `position`, which lies in the source; good until the next call. */
+  block(position: number): Buffer {
+    if (position < this.#start || position + blockSize > this.#start + this.#size) {
+      this.#size = Math.min(aheadSize, this.#source.size - position)
+      this.#start = position
+      this.#source.read(this.#buffer.subarray(0, this.#size), position)
+    }
+    return this.#buffer.subarray(position - this.#start, position - this.#start + blockSize)
   }
 }
 
