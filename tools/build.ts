@@ -8,7 +8,7 @@ import { build, type Plugin } from "esbuild"
 
 /**
  * What is imported but hardly ever used at a start is left out or evaluated at its first use: zod's messages in 50 languages, the
- * YAML parser, which takes 11 ms, and the schemas that are asked only about what is not usual, which take 60 ms with zod.
+ * YAML parser, which takes 11 ms, what only a CAS needs, which takes 50 ms, and the schemas that are asked only about what is not usual, which take 60 ms with zod.
  */
 const lean: Plugin = {
   name: "lean",
@@ -52,6 +52,17 @@ const lazy = [
       ...["parseDocument", "isMap", "isNode", "isScalar"].map(call),
       "export function LineCounter() { return new (whole().LineCounter)() }",
     ],
+  },
+  {
+    // Evaluated, it reads `Request` and `Response`, and Node.js loads its HTTP client for these.
+    module: /^@hono\/node-server$/,
+    file: "listener",
+    exports: [call("getRequestListener")],
+  },
+  {
+    module: /^pg$/,
+    file: "pg",
+    exports: ["export default { get Pool() { return whole().default.Pool } }"],
   },
   { module: /\/measured-schema\.ts$/, file: "manifest", exports: [call("readManifest")] },
   { module: /\/engine-config-schema\.ts$/, file: "engine", exports: [call("readEngineConfig")] },
