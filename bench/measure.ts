@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from "node:child_process"
-import { readFileSync } from "node:fs"
+import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 
 /** One run of a command. */
@@ -70,5 +70,7 @@ export function bundledCoffer(folder: string): readonly [string, ...string[]] {
   const build = join(import.meta.dirname, "..", "tools", "build.ts")
   const { status, stderr } = spawnSync(process.execPath, [build, made], { encoding: "utf8" })
   if (status !== 0) throw new Error(`tools/build.ts: ${stderr}`)
+  // As in the checkout: without it Node.js looks through each file for what kind of module it is.
+  writeFileSync(join(made, "package.json"), '{ "type": "module" }')
   return [process.execPath, "--disable-warning=ExperimentalWarning", join(made, "main.js")]
 }
