@@ -30,10 +30,10 @@ interface Written extends WrittenBinfs {
   readonly bytes: Buffer
 }
 
-function write(tree: DirectoryNode, workerCount = 0): Written {
+function write(tree: DirectoryNode, workerCount = 0, expectedSize = 0): Written {
   const fd = openSync(join(folder, "image"), "w+")
   try {
-    const written = writeBinfs(tree, fd, 0, { workerCount })
+    const written = writeBinfs(tree, fd, 0, { workerCount, expectedSize })
     const bytes = Buffer.alloc(written.imageSize + written.hashSize)
     readSync(fd, bytes, 0, bytes.length, 0)
     return { ...written, bytes }
@@ -109,7 +109,9 @@ test("an image that workers write is the one that this thread writes", () => {
   )
   const tree = directory(large)
   const { bytes } = write(tree)
-  for (const workerCount of [1, 3]) assert.ok(write(tree, workerCount).bytes.equals(bytes))
+  for (const workerCount of [1, 3])
+    for (const expectedSize of [0, 1, 1 << 30])
+      assert.ok(write(tree, workerCount, expectedSize).bytes.equals(bytes))
 })
 
 test("holes come back as holes, and reads of any range are right", () => {

@@ -38,6 +38,8 @@ export interface WriteOptions {
   readonly onProgress?: OnProgress
   /** Threads beside this one that hash and write. Default: one less than there are cores. */
   readonly workerCount?: number
+  /** Bytes of content, about, when they are known: the threads of a large image begin before its tree is looked at. */
+  readonly expectedSize?: number
 }
 
 /**
@@ -55,11 +57,14 @@ export function writeBinfs(
     url: workerUrl("image", import.meta.url),
     workerData: { memory, fd, offset } satisfies ImageWorkerData,
   })
-  const { workerCount } = options
+  const { workerCount, expectedSize = 0 } = options
   const count = workerCount === undefined ? {} : { workerCount }
   const hasher = new BlockHasher({ sink, worker, ...count })
   try {
-    return new Writer(survey(root), root, fd, offset, hasher, options.onProgress).run()
+    hasher.expect(expectedSize)
+    const found = survey(root)
+    hasher.expect(found.contentSize)
+    return new Writer(found, root, fd, offset, hasher, options.onProgress).run()
   } finally {
     hasher.close()
   }

@@ -15,6 +15,8 @@ import { decompressedLimit } from "./spool.ts"
 /** The root filesystem of an image, whose content stays readable until it is closed. */
 export interface ImageTree {
   readonly root: DirectoryNode
+  /** Bytes of all its layers after decompression. */
+  readonly size: number
   close(): void
 }
 
@@ -46,16 +48,16 @@ export async function imageTree(
       root = applyLayer(root, found, allowance)
     }
     await threads.stop()
-    return {
-      root: root ?? { kind: "directory", meta: plainDirectory, children: new Map() },
-      close: () => opener.close(),
-    }
+    const size = [...placed.values()].reduce((sum, layer) => sum + layer.size, 0)
+    return { root: root ?? empty, size, close: () => opener.close() }
   } catch (error) {
     await threads?.stop()
     opener.close()
     throw error
   }
 }
+
+const empty: DirectoryNode = { kind: "directory", meta: plainDirectory, children: new Map() }
 
 async function place(
   layer: OpenLayer,

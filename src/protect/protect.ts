@@ -11,6 +11,7 @@ import {
 } from "../manifest/index.ts"
 import {
   type ImageReference,
+  type ImageTree,
   imageTree,
   type LayoutWriter,
   openImage,
@@ -101,7 +102,7 @@ export async function protectImage(input: ProtectInput): Promise<ProtectResult> 
     try {
       const tree = await imageTree(image, input.progress("reading layers"), { cache: input.cache })
       try {
-        return await protectTree(input, image, tree.root, scratch.path)
+        return await protectTree(input, image, tree, scratch.path)
       } finally {
         tree.close()
       }
@@ -116,16 +117,17 @@ export async function protectImage(input: ProtectInput): Promise<ProtectResult> 
 async function protectTree(
   input: ProtectInput,
   image: SourceImage,
-  root: DirectoryNode,
+  tree: ImageTree,
   scratch: string,
 ): Promise<ProtectResult> {
+  const { root } = tree
   const { regions, name } = draftOf(input, image, root, unknownTags)
   requireOwnStores(regions)
   const { progress } = input
   const key = () => (input.key ?? noKey)(name)
   const written = writeStores({ image: root, regions, key, scratch, progress })
   try {
-    return await sealTree(input, { image, root, scratch, stores: written.stores })
+    return await sealTree(input, { image, layers: tree, scratch, stores: written.stores })
   } finally {
     written.close()
   }
@@ -140,13 +142,14 @@ function noKey(): never {
 
 interface ToSeal {
   readonly image: SourceImage
-  readonly root: DirectoryNode
+  readonly layers: ImageTree
   readonly scratch: string
   readonly stores: readonly WrittenStore[]
 }
 
 async function sealTree(input: ProtectInput, parts: ToSeal): Promise<ProtectResult> {
-  const { image, root, scratch, stores } = parts
+  const { image, layers, scratch, stores } = parts
+  const { root } = layers
   const tags = new Map(stores.map(({ region, tag }) => [region.path, tag]))
   const tagged = draftOf(input, image, root, tags)
   const { source: _, ...renewable } = tagged
@@ -207,13 +210,14 @@ interface ToWrite {
 /** Seals the binary where it will lie, in the layer of the image, and makes the image of it. */
 async function writeImage(
   input: ProtectInput,
-  { image: { config, digest: sourceDigest }, stores }: ToSeal,
+  { image: { config, digest: sourceDigest }, layers, stores }: ToSeal,
   { layout, tag, manifest: draft, tree }: ToWrite,
 ): Promise<Made> {
   const onProgress = input.progress("sealing")
   let written: WrittenBinary | undefined
   let mrSigner: string | undefined
-  const binfs = (fd: number, at: number) => writeBinfs(tree, fd, at, { onProgress })
+  const options = { onProgress, expectedSize: layers.size }
+  const binfs = (fd: number, at: number) => writeBinfs(tree, fd, at, options)
   const layer = await sealInto(layout, (path, offset) => {
     const place = { offset, durable: false }
     const found = writeSealed(path, draft, binfs, place)

@@ -57,6 +57,11 @@ export class BlockHasher {
     this.#ring = attach(this.#memory, options.sink ?? (() => undefined))
   }
 
+  /** About so many bytes are to come: where they are worth workers, these begin now, while the caller prepares. */
+  expect(size: number): void {
+    if (size >= workersFromJob * slotSize) this.#startWorkers()
+  }
+
   /** 1 MiB to fill. The same memory until `submit` is called. */
   get buffer(): Uint8Array {
     while (this.#job - this.#collected >= slotCount) this.#collect()
@@ -104,7 +109,7 @@ export class BlockHasher {
 
   #startWorkers(): void {
     const { worker, workerCount = Math.max(1, availableParallelism() - 1) } = this.#options
-    if (worker === undefined) return
+    if (worker === undefined || this.#workers.length > 0) return
     const { url, workerData } = worker(this.#memory)
     for (let i = 0; i < workerCount; i += 1) {
       const started = new Worker(url, { workerData, env: SHARE_ENV, trackUnmanagedFds: false })
