@@ -20,6 +20,8 @@ export class MetadataPacker {
   readonly #open: Bin[] = []
   /** The address of each bin's block. */
   readonly #addresses: number[] = []
+  /** Blocks of bins that were written, zeros again. */
+  readonly #spare: Buffer[] = []
 
   constructor(stream: ImageStream) {
     this.#stream = stream
@@ -62,7 +64,8 @@ export class MetadataPacker {
         if (bin.used > (this.#open[fullest]?.used ?? 0)) fullest = i
       for (const bin of this.#open.splice(fullest, 1)) this.#write(bin)
     }
-    const bin = { number: this.#addresses.push(0) - 1, block: Buffer.alloc(blockSize), used: 0 }
+    const block = this.#spare.pop() ?? Buffer.alloc(blockSize)
+    const bin = { number: this.#addresses.push(0) - 1, block, used: 0 }
     this.#open.push(bin)
     return bin
   }
@@ -70,5 +73,7 @@ export class MetadataPacker {
   #write(bin: Bin): void {
     this.#addresses[bin.number] = this.#stream.nextBlock
     this.#stream.append(bin.block)
+    bin.block.fill(0)
+    this.#spare.push(bin.block)
   }
 }

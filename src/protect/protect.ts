@@ -230,6 +230,8 @@ async function writeImage(
     } finally {
       file.close()
     }
+    // Nothing reads the image's content from here on, and its memory is given back while the layer is hashed.
+    layers.close()
     return found.size
   })
   if (written === undefined) throw new TypeError("the binary was sealed")
