@@ -15,7 +15,7 @@ export {
   type Region,
   serialiseManifest,
 } from "./measured.ts"
-export { parseCofferYaml, type ServiceSource } from "./source.ts"
+export { everythingMeasured, parseCofferYaml, type ServiceSource } from "./source.ts"
 export { resolveUser } from "./user.ts"
 export { manifestWarnings } from "./warnings.ts"
 export { parseYaml } from "./yaml-document.ts"

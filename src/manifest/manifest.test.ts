@@ -4,6 +4,7 @@ import { parseCanonicalJson, utf8 } from "../bytes/index.ts"
 import {
   compileManifest,
   diffJson,
+  everythingMeasured,
   type MeasuredManifest,
   manifestWarnings,
   parseCofferYaml,
@@ -64,6 +65,10 @@ function whole(yaml: string): MeasuredManifest {
     verity: { offset: 0x6000, size: 0, rootHash: "00".repeat(32) },
   }
 }
+
+test("what stands for a document that is not there is what an empty one says", () => {
+  assert.deepEqual(everythingMeasured(), parseCofferYaml("version: 1\n", "coffer.yaml"))
+})
 
 test("the example of the design compiles", () => {
   const manifest = compile(designExample)

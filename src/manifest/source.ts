@@ -104,3 +104,8 @@ export type RegionSource = Readonly<z.output<typeof regionSchema>>
 export function parseCofferYaml(text: string, file: string): ServiceSource {
   return parseYaml(text, file, sourceSchema)
 }
+
+/** What stands for a `coffer.yaml` that is not there: all defaults, so that everything is measured. */
+export function everythingMeasured(): ServiceSource {
+  return sourceSchema.parse({ version: 1 })
+}

@@ -66,6 +66,7 @@ async function digestOf(
   try {
     const tree = await imageTree(image, quiet, options)
     const digest = treeDigest(tree.root)
+    await tree.release()
     tree.close()
     return Buffer.from(digest).toString("hex")
   } finally {

@@ -18,6 +18,8 @@ export interface ImageTree {
   /** Bytes of all its layers after decompression. */
   readonly size: number
   close(): void
+  /** `close` that goes on beside what the caller does next. Never fails; a `close` after it does nothing. */
+  release(): Promise<void>
 }
 
 export interface TreeOptions extends LayerOptions {
@@ -49,7 +51,12 @@ export async function imageTree(
     }
     await threads.stop()
     const size = [...placed.values()].reduce((sum, layer) => sum + layer.size, 0)
-    return { root: root ?? empty, size, close: () => opener.close() }
+    return {
+      root: root ?? empty,
+      size,
+      close: () => opener.close(),
+      release: () => opener.release(),
+    }
   } catch (error) {
     await threads?.stop()
     opener.close()

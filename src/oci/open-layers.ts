@@ -1,3 +1,5 @@
+import { close } from "node:fs"
+import { promisify } from "node:util"
 import { type BlobStore, locate, type Unverified, wrongDigest } from "./blobs.ts"
 import { LayerCache } from "./layer-cache.ts"
 import type { LayerJob } from "./layer-jobs.ts"
@@ -12,6 +14,8 @@ import {
   spoolLayer,
 } from "./spool.ts"
 import { openSpool, type Spool } from "./spool-file.ts"
+
+const closeInPool = promisify(close)
 
 /** A layer that can be read, and perhaps where. */
 export type PlacedLayer = Pick<Spool, "size" | "read"> & { readonly fd?: number }
@@ -36,7 +40,7 @@ export class LayerOpener {
   readonly #blobs: BlobStore
   readonly #inPlace: boolean
   readonly #cache: LayerCache | undefined
-  readonly #open: Pick<Spool, "close">[] = []
+  readonly #open: Spool[] = []
   /** The same layer may stand there a thousand times: it is stored once. */
   readonly #known = new Map<string, OpenLayer>()
   #left: number
@@ -58,6 +62,11 @@ export class LayerOpener {
 
   close(): void {
     for (const file of this.#open.splice(0)) file.close()
+  }
+
+  /** The same on threads of the pool: the kernel takes a while to give back the memory of large files. Never fails. */
+  async release(): Promise<void> {
+    await Promise.allSettled(this.#open.splice(0).map(({ fd }) => closeInPool(fd)))
   }
 
   #opened(layer: Layer): OpenLayer {

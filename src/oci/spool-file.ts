@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto"
-import { close, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from "node:fs"
+import { closeSync, ftruncateSync, openSync, readSync, unlinkSync, writeSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { CofferError } from "../errors.ts"
@@ -48,9 +48,8 @@ export class SpoolFile implements Spool {
     }
   }
 
-  /** On a thread of the pool: the kernel takes a while to give back the memory of a large file. */
   close(): void {
-    close(this.fd)
+    closeSync(this.fd)
   }
 
   #attempt(action: () => void): void {

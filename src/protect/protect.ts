@@ -216,6 +216,7 @@ async function writeImage(
   const onProgress = input.progress("sealing")
   let written: WrittenBinary | undefined
   let mrSigner: string | undefined
+  let released: Promise<void> | undefined
   const options = { onProgress, expectedSize: layers.size }
   const binfs = (fd: number, at: number) => writeBinfs(tree, fd, at, options)
   const layer = await sealInto(layout, (path, offset) => {
@@ -231,9 +232,10 @@ async function writeImage(
       file.close()
     }
     // Nothing reads the image's content from here on, and its memory is given back while the layer is hashed.
-    layers.close()
+    released = layers.release()
     return found.size
   })
+  await released
   if (written === undefined) throw new TypeError("the binary was sealed")
   const { manifest, mrEnclave } = written
   const parts = { config, sourceDigest, layer, manifest, mrEnclave, stores: storeFiles(stores) }

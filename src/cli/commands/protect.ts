@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs"
 import { basename } from "node:path"
 import { Command } from "commander"
 import { CofferError, fromSystem, isErrno } from "../../errors.ts"
-import { parseCofferYaml, type ServiceSource } from "../../manifest/index.ts"
+import { everythingMeasured, parseCofferYaml, type ServiceSource } from "../../manifest/index.ts"
 import { parseImageReference } from "../../oci/index.ts"
 import {
   imageKeySecret,
@@ -210,15 +210,12 @@ async function protect(from: string, to: string | undefined, asked: Asked): Prom
   }
 }
 
-const everythingMeasured = "version: 1\n"
-
 function readService(file: string | undefined): ServiceSource {
   const path = file ?? "coffer.yaml"
   try {
     return parseCofferYaml(readFileSync(path, "utf8"), path)
   } catch (error) {
-    if (file === undefined && isErrno(error, "ENOENT"))
-      return parseCofferYaml(everythingMeasured, "no coffer.yaml")
+    if (file === undefined && isErrno(error, "ENOENT")) return everythingMeasured()
     throw fromSystem(error, `read ${path}`)
   }
 }
