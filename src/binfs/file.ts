@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto"
-import { closeSync, fdatasync, fsyncSync, openSync, renameSync, rmSync } from "node:fs"
+import { closeSync, fsyncSync, openSync, renameSync, rmSync } from "node:fs"
 import { dirname } from "node:path"
 import { sha256 } from "../crypto/index.ts"
 import { fromSystem } from "../errors.ts"
-import { refuseOtherThanFile } from "../sys/index.ts"
+import { refuseOtherThanFile, writeSoon } from "../sys/index.ts"
 import type { DirectoryNode, OnProgress } from "../tree/index.ts"
 import { type ByteSource, hashAreaSize, VerifiedSource, verityLevels } from "../verity/index.ts"
 import { blockSize, damaged, decodeSuperblock } from "./format.ts"
@@ -43,8 +43,8 @@ function syncAlong(fd: number, onProgress: OnProgress): OnProgress {
     onProgress(done, total)
     if (done < next) return
     next = done + syncEvery
-    // On a thread of the pool. Its outcome does not matter: the sync at the end is the one that counts.
-    fdatasync(fd, () => undefined)
+    // Not fdatasync: it would be told of a failed write in place of the sync at the end, the one that counts.
+    writeSoon(fd, 0, 0)
   }
 }
 
