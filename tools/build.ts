@@ -7,35 +7,25 @@ import { basename } from "node:path"
 import { build, type Plugin } from "esbuild"
 
 /**
- * What is imported but hardly ever used at a start is left out or evaluated at its first use: zod's messages in 50 languages, the
- * YAML parser, which takes 11 ms, what only a CAS needs, which takes 50 ms, and the schemas that are asked only about what is not usual, which take 60 ms with zod.
+ * What is imported but hardly ever used at a start stands in a file of its own, which is read at its first use: the YAML parser, what
+ * only a CAS needs, and zod, whose schemas `lazy-zod.ts` reads usual values for. zod's messages in 50 languages are left out.
  */
 const lean: Plugin = {
   name: "lean",
   setup(context) {
     context.onLoad({ filter: /zod\/v4\/locales\/index\.js$/ }, () => ({ contents: "export {}" }))
-    context.onResolve({ filter: /^whole:/ }, ({ path }) => ({ path: path.slice("whole:".length) }))
-    for (const { module, file, exports } of lazy) {
-      context.onResolve(
-        { filter: module },
-        async ({ path, importer, resolveDir, pluginData, kind }) => {
-          if (pluginData === "whole" || importer.includes("node_modules")) return
-          const { path: whole } = await context.resolve(path, {
-            kind,
-            resolveDir,
-            pluginData: "whole",
-          })
-          return { path: whole, namespace: file }
-        },
-      )
-      context.onLoad({ filter: /./, namespace: file }, ({ path }) => ({
-        contents: [
-          `const whole = () => require(${JSON.stringify(`whole:${path}`)})`,
-          ...exports,
-        ].join("\n"),
+    context.onResolve({ filter: /^[@\w]/ }, ({ path, kind }) =>
+      kind === "import-statement" && Object.hasOwn(lazy, path)
+        ? { path, namespace: "lazy" }
+        : undefined,
+    )
+    context.onLoad({ filter: /./, namespace: "lazy" }, ({ path }) => {
+      const { file, exports } = lazy[path] ?? { file: "", exports: [] }
+      return {
+        contents: [`const whole = () => require("./${file}.js")`, ...exports].join("\n"),
         resolveDir: import.meta.dirname,
-      }))
-    }
+      }
+    })
   },
 }
 
@@ -44,29 +34,26 @@ function call(name: string): string {
 }
 
 // Only these: a name that is missing here is an error of the build.
-const lazy = [
-  {
-    module: /^yaml$/,
+const lazy: Readonly<Record<string, { readonly file: string; readonly exports: readonly string[] }>> = {
+  yaml: {
     file: "yaml",
     exports: [
       ...["parseDocument", "isMap", "isNode", "isScalar"].map(call),
       "export function LineCounter() { return new (whole().LineCounter)() }",
     ],
   },
-  {
-    // Evaluated, it reads `Request` and `Response`, and Node.js loads its HTTP client for these.
-    module: /^@hono\/node-server$/,
-    file: "listener",
-    exports: [call("getRequestListener")],
+  zod: {
+    file: "zod",
+    exports: [
+      'import { lazyZod } from "../src/bytes/lazy-zod.ts"',
+      "export const z = lazyZod(() => whole().z)",
+    ],
   },
-  {
-    module: /^pg$/,
-    file: "pg",
-    exports: ["export default { get Pool() { return whole().default.Pool } }"],
-  },
-  { module: /\/measured-schema\.ts$/, file: "manifest", exports: [call("readManifest")] },
-  { module: /\/engine-config-schema\.ts$/, file: "engine", exports: [call("readEngineConfig")] },
-]
+  // Evaluated, it reads `Request` and `Response`, and Node.js loads its HTTP client for these.
+  "@hono/node-server": { file: "listener", exports: [call("getRequestListener")] },
+  pg: { file: "pg", exports: ["export default { get Pool() { return whole().default.Pool } }"] },
+}
+const lazyFiles = Object.entries(lazy).map(([module, { file }]) => ({ in: module, out: file }))
 
 /**
  * `import` of a built-in module reads all that it exports, and with that makes Node load streams, promises and Web Crypto of modules
@@ -98,6 +85,7 @@ rmSync(outdir, { recursive: true, force: true })
 const entries = [
   { in: "src/cli/main.ts", out: "main" },
   { in: "src/runtime/main.ts", out: "coffer-oci" },
+  ...lazyFiles,
   ...globSync("src/**/*.worker.ts").map((file) => ({ in: file, out: basename(file, ".ts") })),
 ]
 for (const entry of entries)
@@ -110,8 +98,10 @@ for (const entry of entries)
     format: "esm",
     platform: "node",
     target: "node26",
-    minify: false,
+    // A comment with one letter that is not Latin makes V8 keep the whole file in twice the memory.
+    minifyWhitespace: true,
     plugins: [lean, builtins],
+    external: lazyFiles.map(({ out }) => `./${out}.js`),
     sourcemap: "linked",
     logLevel: "warning",
     banner: {

@@ -1,5 +1,5 @@
 /**
- * Bytes: cursors, struct tables, hex, byte strings, canonical JSON, and what comes as JSON in its usual form.
+ * Bytes: cursors, struct tables, hex, byte strings, canonical JSON.
  *
  * Promises: pure, no I/O; every read is bounds-checked and fails with a `CofferError` that names the format, the field,
  * what was wanted and what was found.
@@ -25,18 +25,3 @@ export {
   utf8,
 } from "./plain.ts"
 export { type Field, type StructTable, structSize, tableFaults } from "./struct.ts"
-export {
-  anything,
-  byField,
-  dictionary,
-  fields,
-  flag,
-  list,
-  nullish,
-  number,
-  oneOf,
-  optional,
-  text,
-  type Usual,
-  usually,
-} from "./usual.ts"

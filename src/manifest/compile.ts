@@ -1,7 +1,6 @@
 import type { Machine } from "../elf/index.ts"
 import { CofferError } from "../errors.ts"
-import { defaultPattern, type ManifestDraft, type Region } from "./measured.ts"
-import { manifestFormat } from "./rules.ts"
+import { defaultPattern, type ManifestDraft, manifestFormat, type Region } from "./measured.ts"
 import type { RegionSource, ServiceSource } from "./source.ts"
 import type { ResolvedUser } from "./user.ts"
 

@@ -1,17 +1,100 @@
+import { z } from "zod"
 import { canonicalJson, equalBytes, parseCanonicalJson } from "../bytes/index.ts"
+import { machines } from "../elf/index.ts"
 import { CofferError } from "../errors.ts"
 import {
-  type ManifestDraft,
-  type MeasuredManifest,
-  type Region,
-  readManifest,
-} from "./measured-schema.ts"
-import { usualManifest } from "./measured-usual.ts"
+  digestSchema,
+  hashSchema,
+  idSchema,
+  nameSchema,
+  pathSchema,
+  patternSchema,
+  signals,
+  textSchema,
+  variableSchema,
+} from "./fields.ts"
 
-export type { ManifestDraft, MeasuredManifest, Region }
+export const manifestFormat = "coffer/manifest/1"
 
 /** Bytes. The manifest is read into memory whole, before anything about it is known. */
 export const maxManifestSize = 1 << 20
+
+const offsetSchema = z.int().min(0).multipleOf(4096)
+
+/** `exec`: files in it may be executed. */
+const regionSchema = z.discriminatedUnion("kind", [
+  /** Of the binary filesystem, inside another region. */
+  z.strictObject({ kind: z.literal("measured"), path: pathSchema }),
+  /** Content of the image in a store beside the sealed binary; changes are forgotten. With `tag` it is measured as well. */
+  z.strictObject({
+    kind: z.literal("image"),
+    path: pathSchema,
+    protection: z.enum(["authenticated", "encrypted"]),
+    store: nameSchema,
+    exec: z.boolean(),
+    tag: hashSchema.optional(),
+  }),
+  /** Empty at start, gone at the end; encrypted, or in the guest's memory. `size` in bytes, at most. */
+  z.strictObject({
+    kind: z.literal("scratch"),
+    path: pathSchema,
+    exec: z.boolean(),
+    size: z.int().min(4096).optional(),
+  }),
+  /** Persistent. `seed`: the first start copies the image's content in. */
+  z.strictObject({
+    kind: z.literal("volume"),
+    path: pathSchema,
+    protection: z.enum(["authenticated", "encrypted"]),
+    volume: nameSchema,
+    exec: z.boolean(),
+    seed: z.boolean(),
+  }),
+  /** The host's own, unprotected. Formats that we know are parsed, bounded and written anew. */
+  z.strictObject({
+    kind: z.literal("host"),
+    path: pathSchema,
+    format: z.enum(["resolv.conf", "hosts", "hostname", "file", "directory"]),
+  }),
+])
+
+const manifestSchema = z.strictObject({
+  format: z.literal(manifestFormat),
+  arch: z.enum(machines),
+  name: nameSchema,
+  /** The executable, in the binary filesystem. */
+  binary: pathSchema,
+  /** All of it, `argv[0]` first. */
+  argv: z.array(textSchema).min(1).max(4096),
+  /** What the host may append: each argument must match one of the patterns. */
+  args: z.strictObject({ allow: z.array(patternSchema).max(256) }),
+  cwd: pathSchema,
+  user: z.strictObject({ uid: idSchema, gid: idSchema, groups: z.array(idSchema).max(65_536) }),
+  /** `allow`: the variables that the host may set, each with the pattern of its value. Nothing else gets in. */
+  env: z.strictObject({
+    set: z.record(variableSchema, textSchema),
+    allow: z.record(variableSchema, patternSchema),
+  }),
+  /** Commands that may be exec'ed into the enclave, by their whole argv. */
+  exec: z.array(z.array(textSchema).min(1).max(256)).max(256),
+  stdin: z.enum(["none", "inherit"]),
+  readOnly: z.boolean(),
+  debug: z.boolean(),
+  stopSignal: z.enum(signals),
+  /** Sorted by path, no path twice. What is in none of them is measured. */
+  regions: z.array(regionSchema).max(1024),
+  /** The CAS that the enclave talks to, by its Ed25519 key (32 bytes, hex). */
+  cas: z.strictObject({ publicKey: hashSchema }).optional(),
+  /** What the binary filesystem was made from. */
+  source: z.strictObject({ image: digestSchema }).optional(),
+  binfs: z.strictObject({ offset: offsetSchema, size: offsetSchema }),
+  verity: z.strictObject({ offset: offsetSchema, size: offsetSchema, rootHash: hashSchema }),
+})
+
+export type MeasuredManifest = Readonly<z.output<typeof manifestSchema>>
+export type Region = Readonly<z.output<typeof regionSchema>>
+/** All that is known before the binary filesystem is written. */
+export type ManifestDraft = Omit<MeasuredManifest, "binfs" | "verity">
 
 /** Canonical JSON. A manifest that could not be read again is a `config` error. */
 export function serialiseManifest(manifest: MeasuredManifest): Uint8Array {
@@ -31,28 +114,28 @@ export function parseManifest(bytes: Uint8Array): MeasuredManifest {
   if (bytes.length > maxManifestSize)
     throw damaged(`wanted at most ${maxManifestSize} bytes, found more`)
   const value = parseCanonicalJson(bytes, "manifest")
-  const manifest = usualManifest(value) ?? bySchema(value)
+  const parsed = manifestSchema.safeParse(value)
+  if (!parsed.success) throw damaged(issueText(parsed.error))
   // A schema may drop what it does not see (`__proto__`): then the bytes say more than we would use.
-  if (!equalBytes(canonicalJson(manifest), bytes))
+  if (!equalBytes(canonicalJson(parsed.data), bytes))
     throw damaged("wanted known fields only, found another one")
-  const fault = orderFault(manifest)
+  const fault = orderFault(parsed.data)
   if (fault !== undefined) throw damaged(fault)
-  return manifest
+  return parsed.data
 }
 
 function damaged(text: string): CofferError {
   return new CofferError("integrity", `manifest: ${text}`, { reason: "manifest" })
 }
 
-function bySchema(value: unknown): MeasuredManifest {
-  const read = readManifest(value)
-  if (typeof read === "string") throw damaged(read)
-  return read
+function faultOf(manifest: MeasuredManifest): string | undefined {
+  const parsed = manifestSchema.safeParse(manifest)
+  return parsed.success ? orderFault(manifest) : issueText(parsed.error)
 }
 
-function faultOf(manifest: MeasuredManifest): string | undefined {
-  const read = usualManifest(manifest) ?? readManifest(manifest)
-  return typeof read === "string" ? read : orderFault(manifest)
+function issueText(error: z.ZodError): string {
+  const [issue] = error.issues
+  return `${issue?.path.map(String).join(".") ?? ""}: ${issue?.message ?? "another value"}`
 }
 
 function orderFault(manifest: MeasuredManifest): string | undefined {

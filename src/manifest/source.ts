@@ -5,10 +5,10 @@ import {
   nameSchema,
   pathSchema,
   patternSchema,
+  signals,
   textSchema,
   variableSchema,
 } from "./fields.ts"
-import { signals } from "./rules.ts"
 import { parseYaml } from "./yaml-document.ts"
 
 /** `64MiB`, `1GiB`, or bytes. */

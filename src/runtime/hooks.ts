@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto"
 import { readFileSync, realpathSync } from "node:fs"
-import { fields, list, nullish, number, text, toHex, usually } from "../bytes/index.ts"
+import { z } from "zod"
+import { toHex } from "../bytes/index.ts"
 import type { EngineConfig } from "./engine-config.ts"
 
 // runc runs hooks as root beside the enclave, and config.json comes from the adversary: only programs that the node's
@@ -14,12 +15,11 @@ export interface ListedHook {
 /** As runc takes them: `prestart`, `poststop` and so on. */
 export type Hooks = Readonly<Record<string, readonly Hook[]>>
 
-const words = nullish(list(text()))
-const hookReader = fields("none", {
-  path: text(),
-  args: words,
-  env: words,
-  timeout: nullish(number((seconds) => Number.isSafeInteger(seconds) && seconds > 0)),
+const hookSchema = z.strictObject({
+  path: z.string(),
+  args: z.array(z.string()).nullish(),
+  env: z.array(z.string()).nullish(),
+  timeout: z.int().min(1).nullish(),
 })
 
 interface Hook {
@@ -30,9 +30,8 @@ interface Hook {
 
 // Hooks of the other kinds run in the container's own namespaces.
 const kinds = ["prestart", "createRuntime", "poststart", "poststop"] as const
-const hooksReader = fields(
-  "none",
-  Object.fromEntries(kinds.map((kind) => [kind, nullish(list(hookReader))])),
+const hooksSchema = z.strictObject(
+  Object.fromEntries(kinds.map((kind) => [kind, z.array(hookSchema).nullish()])),
 )
 
 /** What config.json's hooks become, when each of them is listed; undefined when one is not, and the field is refused. */
@@ -40,10 +39,11 @@ export function listedHooks(
   config: EngineConfig,
   listed: readonly ListedHook[],
 ): Hooks | undefined {
-  const asked = usually(hooksReader, config["hooks"])
-  if (asked === undefined) return undefined
+  const asked = config["hooks"]
+  const parsed = asked === undefined ? undefined : hooksSchema.safeParse(asked)
+  if (parsed?.success !== true) return undefined
   const made: Record<string, readonly Hook[]> = {}
-  for (const [kind, hooks] of Object.entries(asked)) {
+  for (const [kind, hooks] of Object.entries(parsed.data)) {
     const ours = (hooks ?? []).map((hook) => hookOf(hook, listed))
     if (ours.includes(undefined)) return undefined
     if (ours.length > 0) made[kind] = ours.filter((hook) => hook !== undefined)
@@ -52,7 +52,7 @@ export function listedHooks(
 }
 
 function hookOf(
-  { path, args, timeout }: ReturnType<typeof hookReader>,
+  { path, args, timeout }: z.output<typeof hookSchema>,
   listed: readonly ListedHook[],
 ): Hook | undefined {
   // Docker names its own program by /proc/PID/exe.
