@@ -5,7 +5,8 @@ import { connect, type TLSSocket } from "node:tls"
 import { Node, person, policyText, putPolicy, scratch } from "../../test/support/cas.ts"
 import { randomBytes } from "../crypto/index.ts"
 import { CofferError } from "../errors.ts"
-import { CasClient, httpTransport, type LogEvent, openEmbeddedCas, serveCas } from "./index.ts"
+import { httpTransport } from "./http-transport.ts"
+import { CasClient, type LogEvent, openEmbeddedCas, serveCas } from "./index.ts"
 
 const place = scratch()
 after(place.remove)

@@ -7,8 +7,8 @@ import {
   type ActBody,
   type ActResult,
   CasClient,
-  httpTransport,
   openEmbeddedCas,
+  remoteTransport,
   signAct,
 } from "../cas/index.ts"
 import { CofferError, fromSystem } from "../errors.ts"
@@ -66,7 +66,7 @@ async function clientOf(options: CasOptions, io: Io): Promise<CasClient> {
         hint: "`coffer cas status` on the CAS's machine prints its key; without it anybody could answer",
       },
     )
-  return new CasClient({ transport: httpTransport(options.cas, casKey), casKey })
+  return new CasClient({ transport: await remoteTransport(options.cas, casKey), casKey })
 }
 
 export function readKeys(options: CasOptions): KeyObject[] {

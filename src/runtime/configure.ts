@@ -5,8 +5,8 @@ import {
   type Answer,
   CasClient,
   HeadMemory,
-  httpTransport,
   openEmbeddedCas,
+  remoteTransport,
 } from "../cas/index.ts"
 import { CofferError } from "../errors.ts"
 import { type NodeConfig, openNode } from "../node/index.ts"
@@ -113,7 +113,7 @@ async function connect(
   if (target.type === "https") {
     const casKey = fromHex(target.casKey) ?? new Uint8Array()
     const seen = heads.newest(target.casKey)
-    const transport = httpTransport(target.url, casKey)
+    const transport = await remoteTransport(target.url, casKey)
     return new CasClient({ transport, casKey, ...(seen === undefined ? {} : { seen }) })
   }
   const { cas, client } = await openEmbeddedCas(target.dir)
