@@ -2,7 +2,7 @@ import type { AnchorTarget, VolumeGrant } from "../cas/index.ts"
 import { CofferError } from "../errors.ts"
 import type { IdMaps } from "../fuse/index.ts"
 import type { MeasuredManifest } from "../manifest/index.ts"
-import { type Incident, ServedMount } from "../shield/index.ts"
+import { type Incident, ServedMount, startThread } from "../shield/index.ts"
 import { workerUrl } from "../sys/index.ts"
 import type { Configured } from "./configure.ts"
 import type { Owner, PlannedVolume } from "./service-mounts.ts"
@@ -31,6 +31,13 @@ export interface VolumeHow extends Pick<CasVolumeRequest, "root" | "seed"> {
   readonly onIncident: (incident: Incident) => void
 }
 
+const casVolumeWorker = workerUrl("cas-volume", import.meta.url)
+
+/** Starts the thread of the next volume before anybody knows what it is to serve. */
+export function startVolumeThread(): void {
+  startThread(casVolumeWorker)
+}
+
 /** Opens one volume of a container, ready to be mounted; its thread starts while the CAS is still asked. */
 export async function openCasVolume(
   { region, directory }: PlannedVolume,
@@ -42,8 +49,7 @@ export async function openCasVolume(
     const { target, policy } = configured
     return { directory, target, policy, grant: grantOf(region, configured), root, seed }
   })
-  const worker = workerUrl("cas-volume", import.meta.url)
-  return await ServedMount.open({ worker, request, ids, onIncident }).catch(
+  return await ServedMount.open({ worker: casVolumeWorker, request, ids, onIncident }).catch(
     async (error: unknown) => {
       if (!(error instanceof CofferError && error.reason === "emptied")) throw error
       const { policy, grant } = await request

@@ -21,7 +21,7 @@ import { type Incident, openShield, type ServedMount } from "../shield/index.ts"
 import { mountFlags, ownUserNamespace } from "../sys/index.ts"
 import { lookup } from "../tree/index.ts"
 import { type Bundle, bundleFromManifest } from "./bundle.ts"
-import { openCasVolume, type VolumeSeed } from "./cas-volume.ts"
+import { openCasVolume, startVolumeThread, type VolumeSeed } from "./cas-volume.ts"
 import type { CasChoice, Configured } from "./configure.ts"
 import {
   type EnclaveMount,
@@ -102,6 +102,8 @@ function requireUserXattrs(): void {
 export async function startEnclave(input: EnclaveInput): Promise<Enclave> {
   const { place, file } = input
   const { manifest } = file.sealed
+  // A volume is ready last, and its thread takes long to start: it starts on another core.
+  if (manifest.regions.some(({ kind }) => kind === "volume")) startVolumeThread()
   const ownIds = ownUserNamespace()
   const noswap = ownIds === undefined && isAtLeast(noswapSince)
   const tree = openTree(file.source, manifest)

@@ -9,24 +9,29 @@ const youngGenerationMb = 6
 /** The thread of `loop.worker.ts`, the shield's own filesystems. */
 export const loopWorker = workerUrl("loop", import.meta.url)
 
-let early: Worker | undefined
+/** By its program. */
+const early = new Map<string, Worker>()
 
-/** Starts a thread for the next `threadOf(loopWorker)`. */
-export function startLoopThread(): void {
-  early = start(loopWorker).once("error", forget).once("exit", forget)
+/** Starts a thread for the next `threadOf(worker)`. Until then it keeps no program from its end. */
+export function startThread(worker: URL): void {
+  const thread = start(worker)
+  thread.unref()
+  early.set(worker.href, thread)
+  for (const end of ["error", "exit"]) thread.once(end, forget)
 }
 
 /** A thread of this program that waits for its first message: the one that was started early, else a new one. */
 export function threadOf(worker: URL): Worker {
-  const started = early
-  if (started === undefined || worker.href !== loopWorker.href) return start(worker)
-  early = undefined
+  const started = early.get(worker.href)
+  if (started === undefined) return start(worker)
+  early.delete(worker.href)
+  started.ref()
   return started.off("error", forget).off("exit", forget)
 }
 
 // One that is started in its place says why.
-function forget(): void {
-  early = undefined
+function forget(this: Worker): void {
+  for (const [program, thread] of early) if (thread === this) early.delete(program)
 }
 
 function start(worker: URL): Worker {
