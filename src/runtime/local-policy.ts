@@ -31,10 +31,12 @@ export async function ensureLocalPolicy(
   file: MeasuredFile,
   { accept, imageKey }: LocalChoice,
 ): Promise<void> {
-  const key = ed25519File(join(directory, "operator.key"))
   const { manifest } = file.sealed
-  const before = await readPolicy(cas, key, manifest.name)
-  if (before === "foreign" || (before !== undefined && !accept)) return
+  const isThere = await hasPolicy(cas, manifest.name)
+  if (isThere && !accept) return
+  const key = ed25519File(join(directory, "operator.key"))
+  const before = isThere ? await readPolicy(cas, key, manifest.name) : undefined
+  if (before === "foreign") return
   const regions = localRegions(file, imageKey)
   const document = localPolicy(file, regions, toHex(rawPublicKey(key)), before?.hash)
   if (before !== undefined && trusts(before.document, document, manifest.name)) return
@@ -121,12 +123,17 @@ function localPolicy(
   )
 }
 
+/** Asked at every start: so it is no act, which would be signed, logged and waited for. */
+async function hasPolicy(cas: Cas, name: string): Promise<boolean> {
+  const [first] = await cas.policies("", 1, name)
+  return first?.name === name
+}
+
 async function readPolicy(cas: Cas, key: KeyObject, name: string) {
   try {
     const result = await perform(cas, key, name, { verb: "read-policy" })
     return result.verb === "read-policy" ? result : undefined
   } catch (error) {
-    if (error instanceof CofferError && error.reason === "policy-unknown") return undefined
     // A person has made it: then it counts as it is.
     if (error instanceof CofferError && error.reason === "act-read") return "foreign"
     throw error
