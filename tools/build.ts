@@ -105,6 +105,6 @@ for (const entry of entries)
     sourcemap: "linked",
     logLevel: "warning",
     banner: {
-      js: 'const require = process.getBuiltinModule("node:module").createRequire(import.meta.url);',
+      js: 'const require = (name) => process.getBuiltinModule("node:module").createRequire(import.meta.url)(name);',
     },
   })
