@@ -20,9 +20,10 @@ const lean: Plugin = {
         : undefined,
     )
     context.onLoad({ filter: /./, namespace: "lazy" }, ({ path }) => {
-      const { file, exports } = lazy[path] ?? { file: "", exports: [] }
+      const { file = "", isCommonJs = false, exports = [] } = lazy[path] ?? {}
+      const part = isCommonJs ? ".default" : ""
       return {
-        contents: [`const whole = () => require("./${file}.js")`, ...exports].join("\n"),
+        contents: [`const whole = () => require("./${file}.js")${part}`, ...exports].join("\n"),
         resolveDir: import.meta.dirname,
       }
     })
@@ -33,10 +34,18 @@ function call(name: string): string {
   return `export const ${name} = (...words) => whole().${name}(...words)`
 }
 
+interface Lazy {
+  readonly file: string
+  /** What it exports is the default of the file that is made of it. */
+  readonly isCommonJs?: boolean
+  readonly exports: readonly string[]
+}
+
 // Only these: a name that is missing here is an error of the build.
-const lazy: Readonly<Record<string, { readonly file: string; readonly exports: readonly string[] }>> = {
+const lazy: Readonly<Record<string, Lazy>> = {
   yaml: {
     file: "yaml",
+    isCommonJs: true,
     exports: [
       ...["parseDocument", "isMap", "isNode", "isScalar"].map(call),
       "export function LineCounter() { return new (whole().LineCounter)() }",
@@ -51,7 +60,11 @@ const lazy: Readonly<Record<string, { readonly file: string; readonly exports: r
   },
   // Evaluated, it reads `Request` and `Response`, and Node.js loads its HTTP client for these.
   "@hono/node-server": { file: "listener", exports: [call("getRequestListener")] },
-  pg: { file: "pg", exports: ["export default { get Pool() { return whole().default.Pool } }"] },
+  pg: {
+    file: "pg",
+    isCommonJs: true,
+    exports: ["export default { get Pool() { return whole().Pool } }"],
+  },
 }
 const lazyFiles = Object.entries(lazy).map(([module, { file }]) => ({ in: module, out: file }))
 
